@@ -1,0 +1,102 @@
+"""Which source a run depends on, and its hash.
+
+The closure of a variant holds the modules its configuration names (YAML `kind` = file name), the training program, and all
+modules of this package they import, directly or not. It is hashed as syntax trees without comments and docstrings, so a
+reworded comment redoes nothing and a changed operator redoes just the runs that execute it. `models/build.py` looks
+components up by name at run time; that look-up is followed here through the configuration instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nnn_bench.config.errors import UserError, nearest
+
+PACKAGE = "nnn_bench"
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+TRAINING_ROOT = f"{PACKAGE}.training.trainer"
+
+#: The last word of a configuration key says in which folder of `models/` its component lies.
+ROOMS = {"topology": "topologies", "mixer": "mixers", "projection": "projections", "window": "windows"}
+
+
+def component_module(role: str, kind: str) -> str:
+    """Dotted module of the component `kind` in the place `role` (`channel_mixer` -> `models/mixers`).
+
+    Raises `UserError` with the nearest known name when there is no such file.
+    """
+    room = ROOMS[role.rsplit("_", 1)[-1]]
+    folder, name = ("published", kind.removeprefix("published/")) if "/" in kind else (room, kind)
+    known = [path.stem for path in (PACKAGE_ROOT / "models" / folder).glob("[a-z]*.py")]
+    if name not in known:
+        raise UserError(f"there is no {role} {kind!r}; {nearest(name, known)}", key=f"{role}.kind")
+    return f"{PACKAGE}.models.{folder}.{name}"
+
+
+def component_modules(model: dict[str, Any]) -> Iterator[str]:
+    """Modules of every component named in the plain-data tree `model`."""
+    for key, value in model.items():
+        if key.rsplit("_", 1)[-1] in ROOMS and value is not None:
+            yield component_module(key, value if isinstance(value, str) else value["kind"])
+        if isinstance(value, dict):
+            yield from component_modules(value)
+
+
+def closure(model: dict[str, Any], root: str = TRAINING_ROOT) -> dict[str, str]:
+    """Module name -> hash of its syntax tree, for all that a run of `model` executes."""
+    waiting = [root, *component_modules(model)]
+    found: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        for part in _with_parents(name):
+            if part not in found:
+                found[part], imports = _parsed(part)
+                waiting.extend(imports)
+    return dict(sorted(found.items()))
+
+
+def source_hash(model: dict[str, Any], root: str = TRAINING_ROOT) -> str:
+    """One hash for the whole closure."""
+    lines = "".join(f"{module} {tree}\n" for module, tree in closure(model, root).items())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _with_parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _path(module: str) -> Path | None:
+    stem = PACKAGE_ROOT.joinpath(*module.split(".")[1:])
+    return next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of the module's code, and the modules of this package that it imports."""
+    path = _path(module)
+    if path is None:
+        raise FileNotFoundError(f"source of {module}")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            imports.append(node.module)
+            imports += [name for alias in node.names if _path(name := f"{node.module}.{alias.name}")]
+        _drop_docstring(node)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    first = node.body[0] if node.body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        node.body = node.body[1:]

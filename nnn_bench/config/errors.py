@@ -1,0 +1,49 @@
+"""The one error a person at the terminal can mend, and how it is worded.
+
+Everything that is wrong with what the user gave (a file, a key, a name, a number out of range, a device that is not
+there) is raised as `UserError` and printed by the command line as one line; anything else is a defect of the product and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+EXIT_BAD_INPUT = 2
+EXIT_BUSY = 75  # sysexits EX_TEMPFAIL: someone else holds the run, try again later
+EXIT_TERMINATED = 143  # 128 + SIGTERM, after a checkpoint was written
+
+ERROR_PREFIX = "nnn-bench: error: "
+
+_SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
+
+
+class UserError(Exception):
+    """Bad input, said in one line: `FILE: KEY: what is wrong; how to mend it`."""
+
+    def __init__(self, message: str, *, file: Path | str | None = None, key: str | None = None):
+        parts = [str(part) for part in (file, key) if part]
+        super().__init__(": ".join([*parts, " ".join(message.split())]))
+
+
+class RunBusy(Exception):
+    """Another process holds the run directory; nothing was touched."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant, or list what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "there is none"
+
+
+def checked_name(name: str, *, what: str, file: Path | str | None = None) -> str:
+    """Return `name` if it is a plain lower-case word that can never leave its folder, else refuse it."""
+    if not _SAFE_NAME.match(name):
+        raise UserError(f"{what} {name!r} is not a name; use lower-case letters, digits and _", file=file)
+    return name

@@ -1,0 +1,141 @@
+"""From a suite to the runs it asks for.
+
+A `RunSpec` is everything that decides a run but its seed and the source code: two studies, or two suites, that ask for the
+same thing get the same spec, and the run is trained once. Texts that only people read (summary, citation) are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.schema import Dataset, LanguageScale, Study, Suite, Training, Variant
+
+_WORDS = {"summary", "source", "licence", "citation"}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What is trained, on what, how, under which budget."""
+
+    variant: str
+    variant_config: Variant
+    dataset: str
+    dataset_config: Dataset
+    tokenizer: str
+    budget: str
+    scale: LanguageScale
+    training: Training
+    threads: int
+    device: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain data that decides the run. The dataset is named by its content hash where that is known."""
+        dataset = self.dataset_config.model_dump(mode="json", exclude=_WORDS - {"source"})
+        if self.dataset_config.sha256:
+            del dataset["source"]  # another way to the same content is the same dataset
+        return {
+            "variant": self.variant,
+            "variant_config": self.variant_config.model_dump(mode="json", exclude=_WORDS, exclude_none=True),
+            "dataset": self.dataset,
+            "dataset_config": dataset,
+            "tokenizer": self.tokenizer,
+            "budget": self.budget,
+            "scale": self.scale.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+            "threads": self.threads,
+            "device": self.device,
+        }
+
+    @property
+    def id(self) -> str:
+        return digest(self.settings)[:10]
+
+    @property
+    def key(self) -> str:
+        """Folder of the spec's runs below `results/runs`, unique and readable."""
+        return f"{self.dataset}/{self.variant}-{self.id}"
+
+    @property
+    def ladder_key(self) -> str:
+        """Name of the n-gram ladder that saw the same characters and is scored on the same targets."""
+        scored = {key: self.settings["scale"][key] for key in ("context", "training_characters", "test_tokens")}
+        return f"{self.dataset}.{self.tokenizer}-{digest([scored, self.settings['dataset_config']])[:10]}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process: one spec, some seeds, one after another."""
+
+    spec: RunSpec
+    seeds: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.spec.key}.s{'_'.join(str(seed) for seed in self.seeds)}"
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of plain data in canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str, RunSpec]:
+    """The spec of each variant of a study at the scale of a suite, in the study's order."""
+    suite, study = catalog.suite(suite_name), catalog.study(study_name)
+    _check_splits(catalog, study, suite, suite_name)
+    return {
+        name: RunSpec(
+            variant=name,
+            variant_config=catalog.variant(name),
+            dataset=study.dataset,
+            dataset_config=catalog.dataset(study.dataset),
+            tokenizer=study.tokenizer,
+            budget=study.budget,
+            scale=suite.language,
+            training=study.training,
+            threads=suite.threads_per_job,
+            device=suite.device,
+        )
+        for name in study.variants
+    }
+
+
+def suite_specs(catalog: Catalog, suite_name: str) -> dict[str, dict[str, RunSpec]]:
+    """Study name -> variant name -> spec."""
+    return {study: study_specs(catalog, suite_name, study) for study in catalog.suite(suite_name).studies}
+
+
+def jobs(catalog: Catalog, suite_name: str) -> list[Job]:
+    """The training processes of a suite, each spec once. Seeds come first, so that early results are paired."""
+    suite = catalog.suite(suite_name)
+    specs = unique_specs(suite_specs(catalog, suite_name).values())
+    return [Job(spec, seeds) for seeds in seed_groups(suite) for spec in specs]
+
+
+def seed_groups(suite: Suite) -> list[tuple[int, ...]]:
+    seeds = range(suite.seeds)
+    return [tuple(seeds[i : i + suite.seeds_per_job]) for i in range(0, suite.seeds, suite.seeds_per_job)]
+
+
+def unique_specs(specs: Iterable[dict[str, RunSpec]]) -> list[RunSpec]:
+    """Each different spec of several studies once, in order."""
+    return list({spec.key: spec for study in specs for spec in study.values()}.values())
+
+
+def _check_splits(catalog: Catalog, study: Study, suite: Suite, suite_name: str) -> None:
+    gap = catalog.dataset(study.dataset).gap
+    if gap < suite.language.context:
+        raise UserError(
+            f"is {suite.language.context}, longer than the gap of {gap} characters between the splits of {study.dataset!r}; "
+            f"lower it, or raise gap in {catalog.file('datasets', study.dataset)}",
+            file=catalog.file("suites", suite_name),
+            key="language.context",
+        )

