@@ -14,7 +14,8 @@ from typing import Any
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.schema import Dataset, LanguageScale, Study, Suite, Training, Variant
+from nnn_bench.config.recipe import LanguageScale, Training
+from nnn_bench.config.schema import Dataset, Study, Suite, Variant
 
 _WORDS = {"summary", "source", "licence", "citation"}
 

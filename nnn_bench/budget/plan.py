@@ -1,0 +1,86 @@
+"""What a run will be, before it runs: sizes, steps, and the receipt that says how its budget was met."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import Field
+
+from nnn_bench.budget.solver import meta_model, solve
+from nnn_bench.config.closure import source_hash
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.expansion import RunSpec
+from nnn_bench.config.validation import Settings
+
+
+class Budgeted(Settings):
+    """The data a plan needs to know: what was really prepared, not what was asked for."""
+
+    content_sha256: str
+    vocabulary: int = Field(ge=2)
+
+
+class Plan(Settings):
+    """A resolved run, the same for all its seeds."""
+
+    key: str
+    variant: str
+    dataset: str
+    tokenizer: str
+    budget: str
+    learning_rate: float
+    model: dict[str, Any]
+    steps: int
+    receipt: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
+    """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages."""
+    scale = spec.scale
+    if scale.batch % scale.accumulation:
+        raise UserError(f"accumulation {scale.accumulation} does not divide the batch of {scale.batch} windows")
+    solution = solve(
+        spec.variant_config, scale.body_parameters, vocabulary=data.vocabulary, context=scale.context, file=file
+    )
+    # A token budget: as many whole steps as cover it, the same number for every variant.
+    tokens_per_step = scale.batch * scale.context
+    steps = math.ceil(scale.tokens / tokens_per_step)
+    model = meta_model(solution.model, vocabulary=data.vocabulary, context=scale.context, file=file)
+    per_token = model.training_flops(1, scale.context)
+    count = solution.parameters
+    receipt = {
+        "variant": spec.variant,
+        "budget": spec.budget,
+        "target_body_parameters": scale.body_parameters,
+        "knobs": solution.knobs,
+        "parameters": {"total": count.total, "tables": count.tables, "head": count.head, "body": count.body},
+        "residual": solution.residual,
+        "flops_per_token": {"matrix": per_token.matrix, "other": per_token.other},
+        "steps": steps,
+        "batch": scale.batch,
+        "context": scale.context,
+        "tokens": steps * tokens_per_step,
+        "training_characters": scale.training_characters,
+        "learning_rate": spec.variant_config.learning_rate,
+        "dataset": {
+            "name": spec.dataset,
+            "sha256": data.content_sha256,
+            "tokenizer": spec.tokenizer,
+            "vocabulary": data.vocabulary,
+        },
+        "source_sha256": source_hash(solution.model),
+    }
+    return Plan(
+        key=spec.key,
+        variant=spec.variant,
+        dataset=spec.dataset,
+        tokenizer=spec.tokenizer,
+        budget=spec.budget,
+        learning_rate=spec.variant_config.learning_rate,
+        model=solution.model,
+        steps=steps,
+        receipt=receipt,
+        settings=spec.settings,
+    )

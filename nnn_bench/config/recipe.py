@@ -1,0 +1,66 @@
+"""How a run is trained and how big it is: the part of the configuration the training program reads.
+
+It stands apart from `schema.py` so that a new field of a suite or a dataset does not count as a change of the trainer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nnn_bench.config.validation import Settings
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class AdamW(Settings):
+    """Decoupled weight decay on tensors with two or more dimensions."""
+
+    name: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.1, ge=0)
+    epsilon: float = Field(default=1e-8, gt=0)
+
+
+class Lion(Settings):
+    """Sign of an interpolated momentum (lion-pytorch); weight decay as for AdamW."""
+
+    name: Literal["lion"]
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.1, ge=0)
+
+
+class Schedule(Settings):
+    """Learning rate over a run, as shares of its steps; see `nnn_bench.training.schedule`."""
+
+    name: Literal["cosine", "stable_decay"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    decay: float = Field(default=0.2, gt=0, le=1, description="stable_decay: share of the run that decays")
+    floor: float = Field(default=0.1, ge=0, le=1, description="last learning rate, as a share of the peak")
+
+
+class Training(Settings):
+    """How every variant of a study is trained: one setting for all."""
+
+    optimizer: Annotated[AdamW | Lion, Field(discriminator="name")] = AdamW()
+    schedule: Schedule = Schedule()
+    clip: float = Field(default=1.0, gt=0, description="global gradient norm, clipped before the step")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+
+class LanguageScale(Settings):
+    """How big the language studies of a suite are."""
+
+    body_parameters: PositiveInt
+    context: int = Field(ge=2, le=65536)
+    training_characters: PositiveInt = Field(description="length of the text a run may see, from the start of the training split")
+    tokens: PositiveInt = Field(description="predicted targets of one run")
+    batch: PositiveInt = Field(description="windows per optimizer step")
+    accumulation: PositiveInt = Field(default=1, description="micro-batches a step is cut into")
+    evaluations: PositiveInt = 10
+    validation_tokens: PositiveInt = 16384
+    test_tokens: PositiveInt = 131072
+    sample_tokens: int = Field(default=400, ge=0)

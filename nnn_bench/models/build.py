@@ -1,0 +1,67 @@
+"""From a resolved model configuration to a module, by looking up each `kind` as a file name.
+
+This is the only place that imports components by name; `nnn_bench.config.closure` follows the same rule when it decides
+which source files a run depends on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from nnn_bench.config.closure import component_module
+from nnn_bench.config.component import Component
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.validation import validate
+from nnn_bench.models.language_model import LanguageModel
+from nnn_bench.models.parts import ChannelMixer, Port, Projection, Site, TimeMixer
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes parts, and knows the place in the user's file to name when one cannot be made."""
+
+    file: str
+    key: str = "model"
+
+    def projector(self, component: Component) -> Callable[[Port], Projection]:
+        """A factory of projections of one kind, for a mixer that needs several."""
+        return lambda port: self._make("projection", component, port)
+
+    def time_mixer(self, component: Component, site: Site) -> TimeMixer:
+        return self._make("mixer", component, site)
+
+    def channel_mixer(self, component: Component, site: Site) -> ChannelMixer:
+        return self._make("channel_mixer", component, site)
+
+    def network(self, role: str, component: Component, vocabulary: int, context: int) -> LanguageModel:
+        """The outermost part: a topology or a window network."""
+        return self._make(role, component, vocabulary, context)
+
+    def refuse(self, option: str, message: str) -> UserError:
+        """The error for an option whose value cannot work here."""
+        return UserError(message, file=self.file, key=f"{self.key}.{option}")
+
+    def _make(self, role: str, component: Component, *place: Any) -> Any:
+        key = f"{self.key}.{role}"
+        try:
+            module = importlib.import_module(component_module(role, component.kind))
+        except UserError as error:
+            raise UserError(str(error).partition(": ")[2], file=self.file, key=f"{key}.kind") from None
+        options = validate(module.Options, component.options, file=self.file, key=key)
+        part: nn.Module = module.Part(options, Builder(self.file, key), *place)
+        return part
+
+
+def build(model: dict[str, Any], *, vocabulary: int, context: int, file: str = "model") -> LanguageModel:
+    """The network of a resolved `model` tree (`{"topology": {"kind": "stack", ...}}`).
+
+    Fresh weights come from torch's global generator. Raises `UserError` naming `file` and the key that cannot be built.
+    """
+    [(role, tree)] = model.items()
+    component = validate(Component, tree, file=file, key=f"model.{role}")
+    return Builder(file).network(role, component, vocabulary, context)

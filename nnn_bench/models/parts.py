@@ -1,0 +1,105 @@
+"""The three kinds of part a topology is made of, and what each is told about its place.
+
+A part lives in one file of `projections/` or `mixers/`. The file declares `Options` (what its YAML may say) and binds its
+class to the name `Part`; the builder calls `Part(options, builder, place)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nnn_bench.models.flops import Flops
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Distribution of fresh weights: zero mean, standard deviation `std`, normal or uniform."""
+
+    std: float = 0.02
+    uniform: bool = False
+
+    def fill_(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            if self.uniform:
+                bound = self.std * 3.0**0.5
+                return weight.uniform_(-bound, bound)
+            return weight.normal_(0.0, self.std)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a mixer sits: `layer` of `layers`, on vectors of `width`, over at most `context` positions."""
+
+    width: int
+    context: int
+    layer: int
+    layers: int
+
+    @property
+    def residual(self) -> Initial:
+        """GPT-2's initialisation of a map that writes to the residual stream: two such maps a layer."""
+        return Initial(0.02 / (2 * self.layers) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Port:
+    """What a projection connects: `inputs` to `outputs` features. `name` tells it from its siblings."""
+
+    name: str
+    inputs: int
+    outputs: int
+    initial: Initial = Initial()
+
+
+class Projection(nn.Module):
+    """A map `(..., inputs) -> (..., outputs)`, position by position."""
+
+    __call__: Callable[[Tensor], Tensor]
+
+    def flops(self) -> Flops:
+        """Forward operations per token."""
+        raise TypeError(f"{type(self).__name__} declares no FLOPs")
+
+
+class ChannelMixer(nn.Module):
+    """Mixes features, position by position: `(..., width) -> (..., width)`."""
+
+    __call__: Callable[[Tensor], Tensor]
+
+    def flops(self) -> Flops:
+        """Forward operations per token."""
+        raise TypeError(f"{type(self).__name__} declares no FLOPs")
+
+
+class TimeMixer(nn.Module):
+    """Moves information along time, causally: `(B, T, width) -> (B, T, width)`.
+
+    `shared` is one module per model for what all layers of this mixer own together (`None` for most).
+    """
+
+    __call__: Callable[[Tensor, nn.Module | None], Tensor]
+
+    @staticmethod
+    def shared(width: int, layers: int) -> nn.Module | None:
+        return None
+
+    def initial_state(self, batch: int) -> Any:
+        """State before the first token. `step` may overwrite the state it is given."""
+        raise TypeError(f"{type(self).__name__} has no state")
+
+    def step(self, x: Tensor, state: Any, shared: nn.Module | None) -> tuple[Tensor, Any]:
+        """One position: `(B, width)` and the state after the positions before it."""
+        raise TypeError(f"{type(self).__name__} has no step")
+
+    def flops(self, context: int) -> Flops:
+        """Forward operations per token of a window of `context`."""
+        raise TypeError(f"{type(self).__name__} declares no FLOPs")
+
+    def step_flops(self, past: int) -> Flops:
+        """Operations of one `step` that sees `past` positions, itself included."""
+        raise TypeError(f"{type(self).__name__} declares no FLOPs")
