@@ -104,8 +104,7 @@ def _distortion(solution: Solution, variant: Variant) -> float:
 
 def _with_knobs(variant: Variant, knobs: dict[str, int], file: str) -> dict[str, Any]:
     """The model tree with `knobs` (dotted key -> value) written into it."""
-    tree = {role: component.model_dump() for role, component in variant.model.items()}
-    tree = copy.deepcopy(tree)
+    tree = copy.deepcopy(variant.model_tree)
     for key, value in knobs.items():
         *path, last = key.split(".")
         place: Any = tree

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nnn_bench.config.errors import UserError, nearest
 PACKAGE = "nnn_bench"
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 TRAINING_ROOT = f"{PACKAGE}.training.trainer"
+JOB_ROOT = f"{PACKAGE}.training.job"
 
 #: The last word of a configuration key says in which folder of `models/` its component lies.
 ROOMS = {"topology": "topologies", "mixer": "mixers", "projection": "projections", "window": "windows"}
@@ -47,9 +48,9 @@ def component_modules(model: dict[str, Any]) -> Iterator[str]:
             yield from component_modules(value)
 
 
-def closure(model: dict[str, Any], root: str = TRAINING_ROOT) -> dict[str, str]:
-    """Module name -> hash of its syntax tree, for all that a run of `model` executes."""
-    waiting = [root, *component_modules(model)]
+def closure(roots: Iterable[str]) -> dict[str, str]:
+    """Module name -> hash of its syntax tree, for `roots` and all they import from this package."""
+    waiting = list(roots)
     found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -60,10 +61,20 @@ def closure(model: dict[str, Any], root: str = TRAINING_ROOT) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def source_hash(model: dict[str, Any], root: str = TRAINING_ROOT) -> str:
-    """One hash for the whole closure."""
-    lines = "".join(f"{module} {tree}\n" for module, tree in closure(model, root).items())
+def closure_hash(*roots: str) -> str:
+    """One hash for the closure of `roots`."""
+    lines = "".join(f"{module} {tree}\n" for module, tree in closure(roots).items())
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def source_hash(model: dict[str, Any]) -> str:
+    """Hash of all that training a `model` tree executes."""
+    return closure_hash(TRAINING_ROOT, *component_modules(model))
+
+
+def run_hash(model: dict[str, Any]) -> str:
+    """Hash of all that planning and training a `model` tree executes: when it changes, the job must look again."""
+    return closure_hash(JOB_ROOT, *component_modules(model))
 
 
 def _with_parents(module: str) -> list[str]:

@@ -6,14 +6,13 @@ same thing get the same spec, and the run is trained once. Texts that only peopl
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
+from nnn_bench.config.files import digest
 from nnn_bench.config.recipe import LanguageScale, Training
 from nnn_bench.config.schema import Dataset, Study, Suite, Variant
 
@@ -64,6 +63,11 @@ class RunSpec:
         return f"{self.dataset}/{self.variant}-{self.id}"
 
     @property
+    def model_tree(self) -> dict[str, Any]:
+        """The model as plain data, its knobs still open."""
+        return self.variant_config.model_tree
+
+    @property
     def ladder_key(self) -> str:
         """Name of the n-gram ladder that saw the same characters and is scored on the same targets."""
         scored = {key: self.settings["scale"][key] for key in ("context", "training_characters", "test_tokens")}
@@ -80,12 +84,6 @@ class Job:
     @property
     def key(self) -> str:
         return f"{self.spec.key}.s{'_'.join(str(seed) for seed in self.seeds)}"
-
-
-def digest(data: Any) -> str:
-    """SHA-256 of plain data in canonical JSON."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str, RunSpec]:

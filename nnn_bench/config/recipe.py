@@ -56,7 +56,9 @@ class LanguageScale(Settings):
 
     body_parameters: PositiveInt
     context: int = Field(ge=2, le=65536)
-    training_characters: PositiveInt = Field(description="length of the text a run may see, from the start of the training split")
+    training_characters: PositiveInt = Field(
+        description="length of the text a run may see, from the start of the training split"
+    )
     tokens: PositiveInt = Field(description="predicted targets of one run")
     batch: PositiveInt = Field(description="windows per optimizer step")
     accumulation: PositiveInt = Field(default=1, description="micro-batches a step is cut into")

@@ -7,7 +7,7 @@ big. Options of a component are declared beside its code, and are checked when t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -43,6 +43,11 @@ class Variant(Settings):
     model: dict[Literal["topology", "window"], Component] = Field(min_length=1, max_length=1)
     knobs: Knobs
     learning_rate: float = Field(gt=0, lt=1)
+
+    @property
+    def model_tree(self) -> dict[str, Any]:
+        """The model as plain data, its knobs still open."""
+        return {role: component.model_dump() for role, component in self.model.items()}
 
 
 class PackageSource(Settings):

@@ -1,6 +1,6 @@
 """YAML and JSON in, validated objects or one clear line out.
 
-`read_yaml` knows only plain data (no tags, no aliases that explode, no duplicate keys). `validate` turns pydantic's findings
+`read_yaml` knows only plain data (no tags, no aliases, no duplicate keys). `validate` turns pydantic's findings
 into a `UserError` that names the file, the dotted key and the nearest known name.
 """
 
@@ -28,12 +28,7 @@ SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
 
 class _PlainLoader(yaml.CSafeLoader):
-    """Safe YAML that also refuses a key given twice and anchors."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*) are not allowed", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+    """Safe YAML (no tags that make objects) that also refuses a key given twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -53,7 +48,11 @@ def read_yaml(path: Path, shown: Path | str | None = None) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise UserError("larger than 1 MiB: not a configuration file", file=name)
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+        text = path.read_text(encoding="utf-8")
+        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
+        if alias is not None and alias.start_mark is not None:
+            raise UserError(f"line {alias.start_mark.line + 1}: aliases (*{alias.anchor}) are not allowed", file=name)
+        data = yaml.load(text, Loader=_PlainLoader)
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 (byte {error.start}); save it as UTF-8", file=name) from None
     except OSError as error:

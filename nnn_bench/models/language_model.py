@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,9 @@ class LanguageModel(nn.Module):
     the same one position at a time.
     """
 
-    __call__: Callable[[Tensor], Tensor]
-
     vocabulary: int
     context: int
+    recompute_activations: bool = False  # trade a second forward pass of each block for its memory
 
     def initial_state(self, batch: int) -> Any:
         """State before the first token of `batch` sequences."""
@@ -68,4 +67,6 @@ class LanguageModel(nn.Module):
         tables = {id(p): p.numel() for p in self.table_parameters() if p.requires_grad}
         head = {id(p): p.numel() for p in self.head_parameters() if p.requires_grad and id(p) not in tables}
         total = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        return ParameterCount(sum(tables.values()), sum(head.values()), total - sum(tables.values()) - sum(head.values()))
+        return ParameterCount(
+            sum(tables.values()), sum(head.values()), total - sum(tables.values()) - sum(head.values())
+        )

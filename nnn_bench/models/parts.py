@@ -6,7 +6,6 @@ class to the name `Part`; the builder calls `Part(options, builder, place)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +58,6 @@ class Port:
 class Projection(nn.Module):
     """A map `(..., inputs) -> (..., outputs)`, position by position."""
 
-    __call__: Callable[[Tensor], Tensor]
-
     def flops(self) -> Flops:
         """Forward operations per token."""
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
@@ -68,8 +65,6 @@ class Projection(nn.Module):
 
 class ChannelMixer(nn.Module):
     """Mixes features, position by position: `(..., width) -> (..., width)`."""
-
-    __call__: Callable[[Tensor], Tensor]
 
     def flops(self) -> Flops:
         """Forward operations per token."""
@@ -81,8 +76,6 @@ class TimeMixer(nn.Module):
 
     `shared` is one module per model for what all layers of this mixer own together (`None` for most).
     """
-
-    __call__: Callable[[Tensor, nn.Module | None], Tensor]
 
     @staticmethod
     def shared(width: int, layers: int) -> nn.Module | None:

@@ -107,7 +107,9 @@ class Selection(Projection):
         if K == 2:
             weight, bias = self.selector_weight, self.selector_bias
             difference = F.linear(seen, weight[1] - weight[0], bias[1] - bias[0])
-            self._show(torch.stack([torch.zeros_like(difference), difference], dim=-2) if self.watch is not None else None)
+            self._show(
+                torch.stack([torch.zeros_like(difference), difference], dim=-2) if self.watch is not None else None
+            )
             chosen = SelectOfTwo.apply(difference, values)
         else:
             logits = F.linear(seen, self.selector_weight.flatten(0, 1), self.selector_bias.flatten())

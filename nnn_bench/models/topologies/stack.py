@@ -69,7 +69,6 @@ class Stack(LanguageModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
         super().__init__()
         self.options, self.vocabulary, self.context = options, vocabulary, context
-        self.recompute_activations = False
         width, table = options.width, Initial(0.02)
         self.embedding = nn.Parameter(table.fill_(torch.empty(vocabulary, width)))
         self.positions = (
@@ -78,7 +77,7 @@ class Stack(LanguageModel):
         self.blocks = nn.ModuleList(
             Block(options, builder, Site(width, context, layer, options.layers)) for layer in range(options.layers)
         )
-        self.shared = self.blocks[0].time_mixer.shared(width, options.layers)
+        self.shared = self._blocks()[0].time_mixer.shared(width, options.layers)
         self.norm = norm(options.norm, width)
         self.head = None if options.tied_head else nn.Parameter(table.fill_(torch.empty(vocabulary, width)))
 

@@ -1,0 +1,82 @@
+"""How every benchmark here measures: contenders interleaved in one process, medians, ratios.
+
+Machines are noisy, so an absolute time means little and a ratio measured in one run means something. Each round times every
+contender once, in an order that turns round from round to round; what is reported is the median over rounds, and the median
+and quartiles of the round-by-round ratio to the first contender.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(contenders: dict[str, Callable[[], Any]], *, rounds: int, calls: int = 1) -> dict[str, list[float]]:
+    """Seconds per call of each contender in each round, after one untimed warm-up of each."""
+    for call in contenders.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        names = list(contenders) if number % 2 == 0 else list(reversed(contenders))
+        for name in names:
+            start = time.perf_counter()
+            for _ in range(calls):
+                contenders[name]()
+            seconds[name].append((time.perf_counter() - start) / calls)
+    return seconds
+
+
+def row(case: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians in ms, and how many times slower than the first contender each other one is."""
+    names = list(seconds)
+    found: dict[str, Any] = {
+        "case": case,
+        "ms": {name: statistics.median(seconds[name]) * 1e3 for name in names},
+        "ratio": {},
+    }
+    for name in names[1:]:
+        ratios = sorted(b / a for a, b in zip(seconds[names[0]], seconds[name], strict=True))
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        found["ratio"][name] = {"median": middle, "quartiles": [low, high]}
+    return found
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The options every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of interleaved timing")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    return chosen
+
+
+def publish(name: str, rows: list[dict[str, Any]], threads: int, note: str) -> None:
+    """Print one table and write `benchmarks/results/NAME.json`."""
+    print(note)
+    for one in rows:
+        times = "  ".join(f"{key} {value:9.3f} ms" for key, value in one["ms"].items())
+        ratios = "  ".join(
+            f"{key} / {next(iter(one['ms']))} = {value['median']:.2f} [{value['quartiles'][0]:.2f}, {value['quartiles'][1]:.2f}]"
+            for key, value in one["ratio"].items()
+        )
+        print(f"  {one['case']:<28} {times}   {ratios}")
+    RESULTS.mkdir(exist_ok=True)
+    machine = {
+        "processor": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps({"note": note, "machine": machine, "rows": rows}, indent=1) + "\n")

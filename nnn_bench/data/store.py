@@ -1,0 +1,107 @@
+"""A tokenized data set on disk: three memory-mapped shards, a vocabulary, and a manifest that says what they are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.files import digest, read_json
+from nnn_bench.config.paths import Project
+from nnn_bench.config.validation import Settings, validate
+from nnn_bench.data.batches import Tokens
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class Split(Settings):
+    """What one shard holds."""
+
+    tokens: int
+    characters: int
+    bytes: int
+    unknown: int
+    sha256: str
+
+
+class Manifest(Settings):
+    """What the store of one (dataset, tokenizer) holds. `fingerprint` is the hash of all it was made from and by."""
+
+    dataset: str
+    content_sha256: str
+    tokenizer: str
+    vocabulary: int
+    token_bytes: list[int]
+    dtype: Literal["uint16", "uint32"]
+    fingerprint: str
+    splits: Mapping[SplitName, Split]
+
+    @property
+    def content(self) -> str:
+        """Hash of what a run reads, whichever code made it."""
+        shards = {name: split.sha256 for name, split in self.splits.items()}
+        return digest([self.tokenizer, self.vocabulary, self.token_bytes, self.dtype, shards])
+
+
+class TokenStore:
+    """The shards of a data set, as arrays that are read when they are touched."""
+
+    def __init__(self, folder: Path, manifest: Manifest):
+        self._folder, self.manifest = folder, manifest
+
+    @cached_property
+    def train(self) -> Tokens:
+        return self._shard("train")
+
+    @cached_property
+    def validation(self) -> Tokens:
+        return self._shard("validation")
+
+    @cached_property
+    def test(self) -> Tokens:
+        return self._shard("test")
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        module = importlib.import_module(f"nnn_bench.data.tokenizers.{self.manifest.tokenizer}")
+        return module.Tokenizer.from_data(read_json(self._folder / "vocabulary.json"))
+
+    def _shard(self, name: SplitName) -> Tokens:
+        return np.memmap(self._folder / f"{name}.bin", dtype=np.dtype(self.manifest.dtype).newbyteorder("<"), mode="r")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in `folder`, if there is one and the shards beside it have the sizes it says."""
+    data = read_json(folder / "manifest.json")
+    if not isinstance(data, dict):
+        return None
+    try:
+        manifest = validate(Manifest, data, file=folder / "manifest.json")
+    except UserError:
+        return None
+    width = np.dtype(manifest.dtype).itemsize
+    shards = {name: folder / f"{name}.bin" for name in SPLITS}
+    sound = all(
+        path.is_file() and path.stat().st_size == manifest.splits[name].tokens * width for name, path in shards.items()
+    )
+    return manifest if sound and (folder / "vocabulary.json").is_file() else None
+
+
+def load(project: Project, dataset: str, tokenizer: str) -> TokenStore:
+    """The prepared store; raises `UserError` when it is absent or damaged."""
+    folder = project.tokens(dataset, tokenizer)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(
+            f"is absent or damaged; `nnn-bench data prepare {dataset}` makes it again", file=project.relative(folder)
+        )
+    return TokenStore(folder, manifest)

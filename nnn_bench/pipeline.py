@@ -1,0 +1,187 @@
+"""`nnn-bench run`: check everything cheap first, let Snakemake do the work, show progress, end with the headline table."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.closure import source_hash
+from nnn_bench.config.errors import ERROR_PREFIX, EXIT_BAD_INPUT, RunBusy, UserError, nearest
+from nnn_bench.config.expansion import Job, jobs, suite_specs, unique_specs
+from nnn_bench.config.files import digest, read_json, write_json
+from nnn_bench.config.paths import Project
+from nnn_bench.progress import Progress
+
+STAGES = ("data", "training", "comparisons", "tracking", "report")
+
+
+def run_suite(
+    project: Project, catalog: Catalog, suite: str, targets: list[str], cores: int | None, dry_run: bool, again: bool
+) -> int:
+    """Bring `targets` (variants or stages; default: everything) of `suite` up to date. Returns the exit code."""
+    wanted = _training_jobs(catalog, suite, targets)
+    check(project, catalog, suite)
+    goals = _goals(suite, targets, wanted)
+    if dry_run:
+        return subprocess.run(
+            _command(project, suite, goals, cores, "--dry-run"), cwd=project.root, check=False
+        ).returncode
+    with _only_one(project):
+        if again:
+            _forget(project, wanted)
+        code, log, started = _snakemake(project, catalog, suite, goals, cores, wanted)
+    if code:
+        return _explain(project, log, started)
+    if not targets:
+        _print_headline(project, suite)
+    return 0
+
+
+def check(project: Project, catalog: Catalog, suite: str) -> None:
+    """Build every network of `suite` on the meta device, so that a wrong option stops everything before it starts.
+
+    What was found sound is remembered by the hash of settings and source: importing torch for it costs seconds.
+    """
+    specs = unique_specs(suite_specs(catalog, suite).values())
+    stamp = project.results / "checked" / f"{suite}.json"
+    found = digest([[spec.settings, source_hash(spec.model_tree)] for spec in specs])
+    if read_json(stamp) == found:
+        return
+    from nnn_bench.budget.solver import solve
+
+    for spec in specs:
+        file = str(catalog.file("variants", spec.variant))
+        # the vocabulary is not known before the data is; body parameters do not depend on it
+        solve(spec.variant_config, spec.scale.body_parameters, vocabulary=256, context=spec.scale.context, file=file)
+    write_json(stamp, found)
+
+
+def _training_jobs(catalog: Catalog, suite: str, targets: list[str]) -> list[Job]:
+    """The training jobs among `targets`; all of the suite's when no variant is named."""
+    every = jobs(catalog, suite)
+    variants = {job.spec.variant for job in every}
+    for target in targets:
+        if target not in variants and target not in STAGES:
+            raise UserError(
+                f"{target!r} is no variant of suite {suite!r} and no stage; {nearest(target, [*variants, *STAGES])}"
+            )
+    named = variants & set(targets)
+    return [job for job in every if not named or job.spec.variant in named]
+
+
+def _goals(suite: str, targets: list[str], wanted: list[Job]) -> list[str]:
+    if not targets:
+        return [suite]
+    named = {job.spec.variant for job in wanted} & set(targets)
+    trained = [f"results/trained/{job.key}.json" for job in wanted if job.spec.variant in named]
+    return [target for target in targets if target in STAGES] + trained
+
+
+def _command(project: Project, suite: str, goals: list[str], cores: int | None, *options: str) -> list[str]:
+    parallel = ["--cores", str(cores)] if cores else []
+    # our own lock replaces Snakemake's, which a killed process leaves behind
+    start = [sys.executable, "-m", "snakemake", "--directory", str(project.root), "--nolock"]
+    return [*start, *parallel, *options, "--config", f"suite={suite}", "--", *goals]
+
+
+@contextmanager
+def _only_one(project: Project) -> Iterator[None]:
+    """One pipeline per project; the lock dies with its process."""
+    project.results.mkdir(parents=True, exist_ok=True)
+    with (project.results / ".running").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunBusy("another nnn-bench run works in this project; wait for it, or stop it") from None
+        yield
+
+
+def _forget(project: Project, wanted: list[Job]) -> None:
+    """Drop the runs of `wanted`, so that they are trained again from their first step."""
+    for job in wanted:
+        (project.results / "trained" / f"{job.key}.json").unlink(missing_ok=True)
+        for seed in job.seeds:
+            shutil.rmtree(project.results / "runs" / job.spec.key / f"s{seed}", ignore_errors=True)
+
+
+def _snakemake(
+    project: Project, catalog: Catalog, suite: str, goals: list[str], cores: int | None, wanted: list[Job]
+) -> tuple[int, Path, float]:
+    """Run Snakemake to its end; exit code, its log, and when it started."""
+    log = project.root / "logs" / f"snakemake.{suite}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(project, suite, goals, cores),
+            cwd=project.root,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that a stop reaches the training jobs too, which then write checkpoints
+        )
+        with _forwarded_stop(process):
+            progress = Progress(project, wanted)
+            while process.poll() is None:
+                progress.show()
+                time.sleep(0.2)
+            progress.close()
+    return process.returncode, log, started
+
+
+@contextmanager
+def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM become a SIGTERM to Snakemake and all its jobs."""
+
+    def forward(_number: int, _frame: FrameType | None) -> None:
+        print("stopping: training jobs write a checkpoint first", file=sys.stderr, flush=True)
+        os.killpg(process.pid, signal.SIGTERM)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _explain(project: Project, log: Path, started: float) -> int:
+    """Say why the pipeline stopped: the one-line errors of its jobs, else where to look. Returns the exit code."""
+    lines = []
+    for path in sorted((project.root / "logs").rglob("*.log")):
+        if path.stat().st_mtime >= started:
+            found = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(ERROR_PREFIX)]
+            lines += [line for line in found[-1:] if line not in lines]
+    for line in lines:
+        print(line, file=sys.stderr)
+    if lines:
+        return EXIT_BAD_INPUT
+    print(f"{ERROR_PREFIX}a step failed or was stopped; see {project.relative(log)}", file=sys.stderr)
+    return 1
+
+
+def _print_headline(project: Project, suite: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nnn_bench.report.headline import headline_lines
+
+    head, *rows = headline_lines(project, suite)
+    table = Table(title=f"suite {suite}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(head):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    print(f"report: {project.relative(project.reports / suite / 'index.html')}")

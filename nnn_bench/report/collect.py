@@ -1,0 +1,171 @@
+"""Everything a report shows, read once: comparisons, and the runs they name.
+
+Nothing is computed here that a comparison already says; nothing is left out because it looks bad.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.paths import Project
+from nnn_bench.statistics.comparison import read_comparison
+from nnn_bench.statistics.records import read_object, read_record, run_folder
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run: its files, and its rows by kind. `value` is test bits per byte, None when it diverged."""
+
+    key: str
+    seed: int
+    status: str
+    value: float | None
+    result: dict[str, Any]
+    config: dict[str, Any]
+    train: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class VariantView:
+    """One variant of a study. `place` is its position in the study, which fixes its colour; `row` is the comparison's."""
+
+    name: str
+    summary: str
+    source: str
+    place: int
+    is_baseline: bool
+    row: dict[str, Any]
+    runs: list[RunView]
+
+    @property
+    def mean(self) -> float | None:
+        mean: float | None = self.row["mean"]
+        return mean
+
+    @property
+    def interval(self) -> list[float] | None:
+        ends: list[float] | None = self.row["interval"]
+        return ends
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        receipt: dict[str, Any] = self.row["receipt"]
+        return receipt
+
+    @property
+    def difference(self) -> dict[str, Any] | None:
+        difference: dict[str, Any] | None = self.row["difference"]
+        return difference
+
+    @property
+    def finished(self) -> list[RunView]:
+        return [run for run in self.runs if run.finished]
+
+    @property
+    def training_flops(self) -> float:
+        """What one whole run costs, from the receipt: FLOPs per token times tokens."""
+        return float(sum(self.receipt["flops_per_token"].values()) * self.receipt["tokens"])
+
+    def mean_of(self, *path: str) -> float | None:
+        """Mean over the finished runs of a number in `result.json`."""
+        values = []
+        for run in self.finished:
+            value: Any = run.result
+            for part in path:
+                value = value[part]
+            values.append(value)
+        return math.fsum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study at the scale of the suite."""
+
+    name: str
+    comparison: dict[str, Any]
+    variants: list[VariantView]
+
+    @property
+    def baseline(self) -> VariantView:
+        return next(variant for variant in self.variants if variant.is_baseline)
+
+    @property
+    def challengers(self) -> list[VariantView]:
+        return [variant for variant in self.variants if not variant.is_baseline]
+
+    @property
+    def floor(self) -> float:
+        """Bits per byte of the n-gram of the floor's order."""
+        ladder = self.comparison["ladder"]
+        found = next(row for row in ladder["orders"] if row["order"] == ladder["floor_order"])
+        return float(found["bits_per_byte"])
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether anything may be concluded: the suite says so, and the baseline learned more than a trigram counts."""
+        mean = self.baseline.mean
+        return bool(self.comparison["conclusive"]) and mean is not None and mean < self.floor
+
+
+@dataclass(frozen=True)
+class SuiteView:
+    """What one report shows."""
+
+    name: str
+    summary: str
+    studies: list[StudyView]
+
+
+def collect(project: Project, catalog: Catalog, suite: str) -> SuiteView:
+    """Read all studies of a suite; `UserError` names the first comparison or run that is missing, and the mend."""
+    asked = catalog.suite(suite)
+    return SuiteView(suite, asked.summary, [_study(project, suite, study) for study in asked.studies])
+
+
+def _study(project: Project, suite: str, study: str) -> StudyView:
+    comparison = read_comparison(project, suite, study)
+    variants = [
+        VariantView(
+            name=row["variant"],
+            summary=row["summary"],
+            source=row["source"],
+            place=place,
+            is_baseline=row["variant"] == comparison["baseline"],
+            row=row,
+            runs=[
+                _run(project, key, value, f"nnn-bench run {suite} {row['variant']}")
+                for key, value in zip(row["runs"], row["values"], strict=True)
+            ],
+        )
+        for place, row in enumerate(_baseline_first(comparison))
+    ]
+    return StudyView(study, comparison, variants)
+
+
+def _baseline_first(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = comparison["variants"]
+    return sorted(rows, key=lambda row: row["variant"] != comparison["baseline"])
+
+
+def _run(project: Project, key: str, value: float | None, command: str) -> RunView:
+    folder = run_folder(project, key)
+    result = read_object(project, folder / "result.json", command)
+    record = read_record(project, key, command)
+    return RunView(
+        key=key,
+        seed=result["seed"],
+        status=result["status"],
+        value=value,
+        result=result,
+        config=read_object(project, folder / "config.json", command),
+        train=[row for row in record if row["kind"] == "train"],
+        validation=[row for row in record if row["kind"] == "validation"],
+    )

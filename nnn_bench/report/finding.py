@@ -1,0 +1,116 @@
+"""What the numbers say, in plain sentences, and what was made equal before they were taken.
+
+A difference is called better or worse only when its 95 % interval leaves out zero; the sentence about the floor, and
+the warning that nothing may be concluded, come from the numbers too.
+"""
+
+from __future__ import annotations
+
+from nnn_bench.report.collect import StudyView, VariantView
+from nnn_bench.report.numbers import fixed, interval, percent, power, signed, signed_interval, whole
+
+_METRIC = "bits per byte"
+
+
+def finding(study: StudyView) -> str:
+    """One paragraph: where the baseline stands, then each variant against it."""
+    return " ".join([_baseline_sentence(study), *(_variant_sentence(study, variant) for variant in study.challengers)])
+
+
+def warning(study: StudyView) -> str | None:
+    """Why nothing may be concluded from a study, if so."""
+    baseline = study.baseline
+    if not study.comparison["conclusive"]:
+        return (
+            "Nothing may be concluded from this suite about which architecture is better: it is made to prove that the "
+            "whole pipeline works, and is too small for anything else."
+        )
+    if baseline.mean is None:
+        return f"Nothing may be concluded: no run of the baseline {baseline.name} finished."
+    if baseline.mean >= study.floor:
+        return (
+            f"Nothing may be concluded: {baseline.name} does not end below the trigram floor, so these runs measure how "
+            "networks warm up, not what they can learn."
+        )
+    return None
+
+
+def equalities(study: StudyView) -> list[tuple[str, str]]:
+    """What is the same for every variant, as (name, value)."""
+    receipts = [variant.receipt for variant in study.variants]
+    first = receipts[0]
+    residual = max(abs(receipt["residual"]) for receipt in receipts)
+    windows = f"{whole(first['steps'])} steps of {whole(first['batch'])} windows × {whole(first['context'])} tokens"
+    scored = next((run.result["test"]["tokens"] for v in study.variants for run in v.finished), None)
+    return [
+        ("Body parameters", f"{whole(first['target_body_parameters'])}, met within {percent(residual)}"),
+        ("Training tokens", f"{whole(first['tokens'])} predicted by each run"),
+        ("Batches", f"{windows}; a seed gives every variant the same ones in the same order"),
+        ("Test", f"the same {whole(scored)} tokens with the same context, scored once, after training"),
+    ]
+
+
+def inequalities(study: StudyView) -> str:
+    """What could not be made equal at the same time."""
+    costs = {variant.name: variant.training_flops for variant in study.variants}
+    low, high = min(costs, key=lambda name: costs[name]), max(costs, key=lambda name: costs[name])
+    return (
+        f"Not equal: the arithmetic a run costs, from {power(costs[low])} FLOPs ({low}) "
+        f"to {power(costs[high])} ({high}), and the learning rate, which each variant's configuration sets."
+    )
+
+
+def difference_words(variant: VariantView) -> str:
+    """`better`, `worse`, or why neither can be said; for tables."""
+    difference = variant.difference
+    if difference is None:
+        return "baseline"
+    if difference["mean"] is None:
+        return "no pair"
+    if difference["interval"] is None:
+        return "one pair"
+    low, high = difference["interval"]
+    return "worse" if low > 0 else "better" if high < 0 else "not told apart"
+
+
+def _baseline_sentence(study: StudyView) -> str:
+    baseline = study.baseline
+    if baseline.mean is None:
+        return f"No run of the baseline {baseline.name} finished: all {len(baseline.runs)} seeds diverged."
+    gap = study.floor - baseline.mean
+    side = f"{fixed(abs(gap))} {'below' if gap > 0 else 'above'} the trigram floor of {fixed(study.floor)}"
+    spread = f"95 % interval {interval(baseline.interval)}, " if baseline.interval else ""
+    return (
+        f"{baseline.name} ends at {fixed(baseline.mean)} {_METRIC} on unseen text of {study.comparison['dataset']} "
+        f"({spread}{_seeds(baseline)}), {side}."
+    )
+
+
+def _variant_sentence(study: StudyView, variant: VariantView) -> str:
+    difference, words = variant.difference, difference_words(variant)
+    assert difference is not None
+    name, baseline = variant.name, study.baseline.name
+    size = signed_interval(difference["interval"])
+    if words in ("better", "worse"):
+        said = f"{name} is {words} by {fixed(abs(difference['mean']))} {_METRIC} (paired difference {size})"
+    elif words == "not told apart":
+        said = f"{name} cannot be told apart from {baseline} (paired difference {signed(difference['mean'])} {size})"
+    elif words == "one pair":
+        said = (
+            f"{name} differs by {signed(difference['mean'])} at the one seed there is, which says nothing about chance"
+        )
+    else:
+        said = f"{name} has no seed that can be paired with {baseline}"
+    diverged = variant.row["statuses"].count("diverged")
+    if diverged:
+        said += f"; {diverged} of its {len(variant.runs)} seeds diverged"
+    if variant.mean is not None and variant.mean >= study.floor:
+        said += "; it does not get below the trigram floor"
+    return f"{said}."
+
+
+def _seeds(variant: VariantView) -> str:
+    total, finished = len(variant.runs), len(variant.finished)
+    if finished < total:
+        return f"{finished} of {total} seeds, the others diverged"
+    return f"{total} seed{'s' if total > 1 else ''}"

@@ -1,0 +1,287 @@
+"""The tables of a report: full numbers for CSV, and the cells people read for HTML and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
+from nnn_bench.report.finding import difference_words
+from nnn_bench.report.headline import COLUMNS
+from nnn_bench.report.numbers import NONE, fixed, probability, signed, signed_interval, whole
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table for people: headers with units, and rows of ready texts; the first column names the row."""
+
+    headers: list[str]
+    rows: list[list[str]]
+
+
+def csv_tables(suite: SuiteView) -> dict[str, str]:
+    """File name -> CSV text, with every number as precise as it was read."""
+    makers = {
+        "headline.csv": (COLUMNS, headline_rows),
+        "differences.csv": (_DIFFERENCES, _difference_rows),
+        "runs.csv": (_RUNS, _run_rows),
+        "curves.csv": (_CURVES, _curve_rows),
+        "positions.csv": (["variant", "seed", "position", "nats"], _position_rows),
+        "selection.csv": (_SELECTION, _selection_rows),
+        "receipts.csv": (["variant", "field", "value"], _receipt_rows),
+    }
+    return {
+        name: _csv(["study", *headers], ([study.name, *row] for study in suite.studies for row in rows(study)))
+        for name, (headers, rows) in makers.items()
+    }
+
+
+def headline_rows(study: StudyView) -> list[list[Cell]]:
+    """Variants and n-grams together, best first; whatever has no number comes last. Columns: `headline.COLUMNS`."""
+    rows: list[list[Cell]] = [_variant_headline(variant) for variant in study.variants]
+    for entry in study.comparison["ladder"]["orders"]:
+        scores: list[Cell] = [entry["bits_per_byte"], None, None, entry["loss"]]
+        rows.append(["n-gram", f"{entry['order']}-gram", *scores, *[None] * (len(COLUMNS) - 6)])
+    return sorted(rows, key=lambda row: math.inf if row[2] is None else float(row[2]))
+
+
+def differences(study: StudyView) -> Shown:
+    """Paired differences to the baseline."""
+    rows = []
+    for variant in study.challengers:
+        difference = variant.difference or {}
+        pairs = f"{len(difference['seeds'])} of {len(variant.runs)}"
+        size = signed_interval(difference["interval"]) or NONE
+        row = [variant.name, signed(difference["mean"]), size, probability(difference["p"]), pairs]
+        rows.append([*row, difference_words(variant)])
+    headers = ["variant", "difference, bits per byte", "95 % interval", "p", "pairs", "than the baseline"]
+    return Shown(headers, rows)
+
+
+def runs(variant: VariantView) -> Shown:
+    """Every run of a variant, the diverged ones too."""
+    rows = [
+        [
+            str(run.seed),
+            run.status,
+            fixed(run.value, 4),
+            fixed(_test(run, "loss"), 4),
+            fixed(_test(run, "all_positions_bits_per_byte"), 4),
+            whole(run.result["steps"]),
+            fixed(run.result["seconds"], 1),
+            run.result["fingerprint"],
+        ]
+        for run in variant.runs
+    ]
+    headers = ["seed", "status", "bits per byte", "nats per token", "bits per byte, all positions", "steps"]
+    return Shown([*headers, "training seconds (indicative)", "fingerprint"], rows)
+
+
+def sources_shape(study: StudyView) -> Shown:
+    """The columns in which such ideas are usually published, filled from our runs."""
+    headers = [
+        "model",
+        "heads",
+        "embedding size",
+        "micro batch",
+        "context",
+        "batches",
+        "ms per batch (indicative)",
+        "training loss, nats",
+        "test batches",
+        "inference ms",
+        "test loss, nats",
+    ]
+    return Shown(headers, [_shape_row(variant) for variant in study.variants])
+
+
+def selection(study: StudyView) -> Shown | None:
+    """How each selection layer chooses at the last evaluation, mean over finished runs; None where nothing selects."""
+    rows = []
+    for variant in study.variants:
+        for layer, values in _last_selection(variant).items():
+            maximum = values["maximum_entropy"]
+            shares = " / ".join(f"{100 * share:.0f}" for share in values["frequency"][:8])
+            more = " …" if len(values["frequency"]) > 8 else ""
+            entropies = [
+                f"{fixed(values[name])} of {fixed(maximum)}" for name in ("aggregate_entropy", "sample_entropy")
+            ]
+            rows.append([variant.name, layer, shares + more, *entropies])
+    headers = ["variant", "layer", "choices, %", "aggregate entropy, nats", "per-sample entropy, nats"]
+    return Shown(headers, rows) if rows else None
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
+    """Nested plain data as dotted names and values."""
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
+
+
+def markdown(table: Shown) -> str:
+    """A Markdown table; cells are escaped, columns of numbers aligned right."""
+    head, *body = (" | ".join(markdown_text(cell) for cell in row) for row in [table.headers, *table.rows])
+    rule = " | ".join(["---", *["---:"] * (len(table.headers) - 1)])
+    return "\n".join(f"| {line} |" for line in [head, rule, *body])
+
+
+def markdown_text(text: str) -> str:
+    """`text` so that Markdown shows it as it is."""
+    for letter, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("`", "\\`")):
+        text = text.replace(letter, shown)
+    for letter in "_[]":
+        text = text.replace(letter, f"\\{letter}")
+    return " ".join(text.split())
+
+
+_DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
+_RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]
+_RUNS += ["tokens", "flops", "training_seconds", "fingerprint", "run"]
+_CURVES = ["variant", "seed", "step", "tokens", "flops", "seconds", "validation_loss", "validation_bits_per_byte"]
+_ENTROPIES = ["aggregate_entropy", "sample_entropy", "maximum_entropy"]
+_SELECTION = ["variant", "seed", "step", "layer", *_ENTROPIES, "frequency"]
+
+
+def _variant_headline(variant: VariantView) -> list[Cell]:
+    low, high = variant.interval or (None, None)
+    parameters = variant.receipt["parameters"]
+    return [
+        "variant",
+        variant.name,
+        variant.mean,
+        low,
+        high,
+        variant.mean_of("test", "loss"),
+        parameters["body"],
+        parameters["total"],
+        variant.receipt["tokens"],
+        variant.training_flops,
+        variant.row["seconds_mean"],
+        len(variant.finished),
+        len(variant.runs),
+    ]
+
+
+def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant in study.challengers:
+        found = variant.difference or {}
+        low, high = found["interval"] or (None, None)
+        by_seed = json.dumps(dict(zip(found["seeds"], found["values"], strict=True)))
+        pairs = len(found["seeds"])
+        baseline = study.comparison["baseline"]
+        yield [variant.name, baseline, found["mean"], low, high, found["p"], pairs, len(variant.runs) - pairs, by_seed]
+
+
+def _run_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        result = run.result
+        validation = (result["validation"] or {}).get("bits_per_byte")
+        scores = [run.value, _test(run, "loss"), validation]
+        counts = [result[name] for name in ("steps", "tokens", "flops", "seconds", "fingerprint")]
+        yield [variant.name, run.seed, run.status, *scores, *counts, run.key]
+
+
+def _curve_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        for row in run.validation:
+            places = [row[name] for name in ("step", "tokens", "flops", "seconds", "loss", "bits_per_byte")]
+            yield [variant.name, run.seed, *places]
+
+
+def _position_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        if run.finished:
+            for position, nats in enumerate(run.result["test"]["by_position"]):
+                yield [variant.name, run.seed, position, nats]
+
+
+def _selection_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        for row in run.validation:
+            for layer, values in (row.get("selection") or {}).items():
+                entropies = [values[name] for name in _ENTROPIES]
+                yield [variant.name, run.seed, row["step"], layer, *entropies, json.dumps(values["frequency"])]
+
+
+def _receipt_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant in study.variants:
+        for field, value in flat(variant.receipt):
+            yield [variant.name, field, value]
+
+
+def _each_run(study: StudyView) -> Iterator[tuple[VariantView, RunView]]:
+    return ((variant, run) for variant in study.variants for run in variant.runs)
+
+
+def _test(run: RunView, name: str) -> float | None:
+    return run.result["test"][name] if run.finished and run.result["test"] else None
+
+
+def _shape_row(variant: VariantView) -> list[str]:
+    receipt, config = variant.receipt, variant.runs[0].config
+    scale = config["settings"]["scale"]
+    last = [run.train[-1]["loss"] for run in variant.finished if run.train and run.train[-1]["loss"] is not None]
+    milliseconds = [1000 * run.result["seconds"] / run.result["steps"] for run in variant.finished]
+    return [
+        variant.name,
+        _found(config["model"], "heads"),
+        _found(config["model"], "width"),
+        whole(receipt["batch"] / scale["accumulation"]),
+        whole(receipt["context"]),
+        whole(receipt["steps"]),
+        fixed(_mean(milliseconds), 1),
+        fixed(_mean(last)),
+        whole(math.ceil(scale["test_tokens"] / (receipt["batch"] * receipt["context"]))),
+        "not measured",
+        fixed(variant.mean_of("test", "loss")),
+    ]
+
+
+def _found(tree: Any, key: str) -> str:
+    """The nearest value called `key` in a component tree, outer levels first; a dash when there is none."""
+    level = [tree]
+    while level:
+        for node in level:
+            if isinstance(node.get(key), int | float):
+                return str(node[key])
+        level = [value for node in level for value in node.values() if isinstance(value, dict)]
+    return NONE
+
+
+def _last_selection(variant: VariantView) -> dict[str, dict[str, Any]]:
+    """Layer -> statistics of the last evaluation, averaged over finished runs."""
+    rows = [run.validation[-1] for run in variant.finished if run.validation]
+    last = [row["selection"] for row in rows if row.get("selection")]
+    found: dict[str, dict[str, Any]] = {}
+    for layer in last[0] if last else ():
+        statistics = [selection[layer] for selection in last]
+        found[layer] = {name: _mean([s[name] for s in statistics]) for name in _ENTROPIES}
+        by_choice = zip(*(s["frequency"] for s in statistics), strict=True)
+        found[layer]["frequency"] = [_mean(list(shares)) for shares in by_choice]
+    return found
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _csv(headers: list[str], rows: Iterator[list[Cell]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    """Text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t", "\r") else cell

@@ -1,0 +1,152 @@
+"""Compare the variants of a study, by seed, with its baseline.
+
+A comparison reads finished runs and nothing else, so it can be made again at any time. It refuses runs that cannot be
+paired: other data, other batches, or seeds of one variant that were trained from different source.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.expansion import RunSpec, study_specs
+from nnn_bench.config.files import write_json
+from nnn_bench.config.paths import Project
+from nnn_bench.statistics.paired import estimate, paired_difference
+from nnn_bench.statistics.records import comparison_file, ladder_file, read_object, run_folder
+
+METRIC = "test bits per byte"
+
+#: What two runs must share to see the same batches in the same order.
+_PAIRED = ("batch", "context", "steps", "tokens", "dataset")
+
+
+def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[str, Any]:
+    """The comparison of a study at the scale of a suite, as plain data.
+
+    Raises `UserError` when a run or the n-gram ladder is missing, with the command that makes it, and when runs cannot
+    be paired.
+    """
+    specs = study_specs(catalog, suite, study)
+    seeds = range(catalog.suite(suite).seeds)
+    _require_runs(project, suite, specs, seeds)
+    results = {name: _results(project, suite, spec, seeds) for name, spec in specs.items()}
+    _require_pairs(suite, results)
+    asked = catalog.study(study)
+    first = specs[asked.baseline]
+    reference = _values(results[asked.baseline])
+    return {
+        "suite": suite,
+        "study": study,
+        "title": asked.title,
+        "question": asked.question,
+        "baseline": asked.baseline,
+        "conclusive": catalog.suite(suite).verdicts,
+        "dataset": asked.dataset,
+        "tokenizer": asked.tokenizer,
+        "budget": asked.budget,
+        "metric": METRIC,
+        "ladder": read_object(project, ladder_file(project, first.ladder_key), f"nnn-bench run {suite}"),
+        "variants": [
+            _variant(spec, results[name], None if name == asked.baseline else reference) for name, spec in specs.items()
+        ],
+    }
+
+
+def write_comparison(project: Project, catalog: Catalog, suite: str, study: str) -> Path:
+    """Compare, and write the comparison to its place under `results/comparisons`, whole or not at all."""
+    path = comparison_file(project, suite, study)
+    write_json(path, compare(project, catalog, suite, study))
+    return path
+
+
+def read_comparison(project: Project, suite: str, study: str) -> dict[str, Any]:
+    """The comparison that was written for a study; `UserError` with the mend when there is none."""
+    return read_object(project, comparison_file(project, suite, study), f"nnn-bench run {suite}")
+
+
+def _variant(
+    spec: RunSpec, results: dict[int, dict[str, Any]], reference: dict[int, float | None] | None
+) -> dict[str, Any]:
+    """One row: the values by seed, their mean and interval, and the difference to `reference` (None: the baseline)."""
+    values = _values(results)
+    found = estimate(list(values.values()))
+    finished = [result["seconds"] for result in results.values() if result["status"] == "ok"]
+    return {
+        "variant": spec.variant,
+        "summary": spec.variant_config.summary,
+        "source": spec.variant_config.source,
+        "seeds": list(results),
+        "runs": [f"{spec.key}/s{seed}" for seed in results],
+        "statuses": [result["status"] for result in results.values()],
+        "values": list(values.values()),
+        "mean": found.mean,
+        "standard_deviation": found.standard_deviation,
+        "interval": None if found.interval is None else list(found.interval),
+        "difference": None if reference is None else _difference(values, reference),
+        "seconds_mean": math.fsum(finished) / len(finished) if finished else None,
+        "receipt": next(iter(results.values()))["receipt"],
+    }
+
+
+def _difference(values: dict[int, float | None], reference: dict[int, float | None]) -> dict[str, Any]:
+    found = paired_difference(values, reference)
+    return {
+        "values": list(found.values),
+        "mean": found.mean,
+        "interval": None if found.interval is None else list(found.interval),
+        "p": found.p,
+        "seeds": list(found.seeds),
+        "missing": found.missing,
+    }
+
+
+def _values(results: dict[int, dict[str, Any]]) -> dict[int, float | None]:
+    """Seed -> bits per byte on the test split; None for a run that diverged, whatever it had reached before."""
+    values: dict[int, float | None] = {}
+    for seed, result in results.items():
+        value = result["test"]["bits_per_byte"] if result["status"] == "ok" and result["test"] else None
+        values[seed] = value if value is not None and math.isfinite(value) else None
+    return values
+
+
+def _results(project: Project, suite: str, spec: RunSpec, seeds: range) -> dict[int, dict[str, Any]]:
+    """Seed -> `result.json`, which must all tell of the same source and the same budget."""
+    command = f"nnn-bench run {suite} {spec.variant}"
+    folder = run_folder(project, spec.key)
+    results = {seed: read_object(project, folder / f"s{seed}" / "result.json", command) for seed in seeds}
+    receipts = [result["receipt"] for result in results.values()]
+    odd = [seed for seed, receipt in zip(seeds, receipts, strict=True) if receipt != receipts[0]]
+    if odd:
+        raise UserError(
+            f"seeds 0 and {odd[0]} were trained from different source or budgets; train them again with `{command}`",
+            file=project.relative(folder),
+        )
+    return results
+
+
+def _require_runs(project: Project, suite: str, specs: dict[str, RunSpec], seeds: range) -> None:
+    missing = {
+        name: absent
+        for name, spec in specs.items()
+        if (absent := [s for s in seeds if not (run_folder(project, spec.key) / f"s{s}" / "result.json").is_file()])
+    }
+    if missing:
+        told = ", ".join(f"{name} (seed {', '.join(str(seed) for seed in absent)})" for name, absent in missing.items())
+        raise UserError(f"no result yet for {told}; train with `nnn-bench run {suite} {' '.join(missing)}`")
+
+
+def _require_pairs(suite: str, results: dict[str, dict[int, dict[str, Any]]]) -> None:
+    """Every run of the study must have seen the same batches; a receipt that says otherwise breaks the pairs."""
+    receipts = {name: next(iter(runs.values()))["receipt"] for name, runs in results.items()}
+    first_name, first = next(iter(receipts.items()))
+    for name, receipt in receipts.items():
+        for field in _PAIRED:
+            if receipt[field] != first[field]:
+                raise UserError(
+                    f"{first_name} and {name} differ in {field} ({first[field]!r}, {receipt[field]!r}) "
+                    f"and cannot be paired; train them again with `nnn-bench run {suite} {first_name} {name}`"
+                )

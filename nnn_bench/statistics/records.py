@@ -1,0 +1,52 @@
+"""Read what runs left behind.
+
+Everything that looks at results goes through here, so a missing or damaged file is always told the same way: which
+file, and the command that makes it again. No file is trusted to be whole unless it parses.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.paths import Project
+
+
+def run_folder(project: Project, run_key: str) -> Path:
+    """Folder of one run; `run_key` reads `dataset/variant-id/s0`."""
+    return project.results / "runs" / run_key
+
+
+def ladder_file(project: Project, ladder_key: str) -> Path:
+    return project.results / "ladders" / f"{ladder_key}.json"
+
+
+def comparison_file(project: Project, suite: str, study: str) -> Path:
+    return project.results / "comparisons" / suite / f"{study}.json"
+
+
+def read_object(project: Project, path: Path, command: str) -> dict[str, Any]:
+    """One JSON object; `UserError` names the file and `command`, which makes it, when it is not there or not whole."""
+    data = _parsed(project, path, command)[0]
+    if not isinstance(data, dict):
+        raise UserError(f"does not hold a JSON object; remove it, then `{command}`", file=project.relative(path))
+    return data
+
+
+def read_record(project: Project, run_key: str, command: str) -> list[dict[str, Any]]:
+    """Rows of a run's `record.jsonl`, in the order they were written; errors as for `read_object`."""
+    return _parsed(project, run_folder(project, run_key) / "record.jsonl", command, lines=True)
+
+
+def _parsed(project: Project, path: Path, command: str, *, lines: bool = False) -> list[Any]:
+    """The JSON values of a file: one, or one a line."""
+    shown = project.relative(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(part) for part in (text.splitlines() if lines else [text]) if part.strip() or not lines]
+    except FileNotFoundError:
+        raise UserError(f"is missing; make it with `{command}`", file=shown) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error}); remove it, then `{command}`", file=shown) from None

@@ -1,0 +1,110 @@
+"""Checkpoints: safetensors and JSON in a folder that appears whole; the two newest are kept.
+
+A damaged one (truncated, altered) is skipped in favour of the one before it, so an interrupted disk costs time, never a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from nnn_bench.config.files import read_json, write_atomically
+from nnn_bench.training.optimizers import optimizer_tensors, restore_optimizer
+
+_KEPT = 2
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what a resumed run must know besides tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    started: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    record_length: int = 0
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write `folder/step-N` and drop all but the two newest."""
+    tensors: dict[str, Tensor] = {f"model|{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"optimizer|{name}": value for name, value in optimizer_tensors(model, optimizer)}
+    tensors["random|cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random|cuda"] = torch.cuda.get_rng_state()
+    content = save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+    state = {**progress.__dict__, "sha256": hashlib.sha256(content).hexdigest()}
+
+    final = folder / f"step-{progress.step:08d}"
+    waiting = folder / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(waiting, ignore_errors=True)
+    try:
+        write_atomically(waiting / "tensors.safetensors", content)
+        write_atomically(waiting / "state.json", json.dumps(state).encode())
+        shutil.rmtree(final, ignore_errors=True)
+        waiting.replace(final)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+    for old in _newest_first(folder)[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Restore the newest sound checkpoint into `model`, `optimizer` and the random generators; None if there is none."""
+    for path in _newest_first(folder):
+        loaded = _read(path)
+        if loaded is None:
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        progress, tensors = loaded
+        device = next(model.parameters()).device
+        model.load_state_dict(_part(tensors, "model", device))
+        restore_optimizer(model, optimizer, _part(tensors, "optimizer", device))
+        torch.set_rng_state(tensors["random|cpu"])
+        if "random|cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random|cuda"])
+        return progress
+    return None
+
+
+def load_weights(folder: Path, model: nn.Module) -> bool:
+    """Restore the weights alone from the newest sound checkpoint; False if there is none."""
+    for path in _newest_first(folder):
+        loaded = _read(path)
+        if loaded is not None:
+            model.load_state_dict(_part(loaded[1], "model", next(model.parameters()).device))
+            return True
+    return False
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]] | None:
+    state: Any = read_json(path / "state.json")
+    try:
+        content = (path / "tensors.safetensors").read_bytes()
+        if not isinstance(state, dict) or hashlib.sha256(content).hexdigest() != state.pop("sha256", None):
+            return None
+        return Progress(**state), load_tensors(content)
+    except (OSError, TypeError, SafetensorError):
+        return None
+
+
+def _part(tensors: dict[str, Tensor], prefix: str, device: torch.device) -> dict[str, Tensor]:
+    """Tensors whose name starts with `prefix|`, without it, on `device`."""
+    start = f"{prefix}|"
+    return {name.removeprefix(start): value.to(device) for name, value in tensors.items() if name.startswith(start)}
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)

@@ -1,0 +1,64 @@
+"""One training process: a spec's seeds, one after another, each in its own run directory.
+
+A cold start costs seconds of imports against seconds of training, so seeds share a process. A run that is done is skipped, one
+that was stopped goes on, one that diverged is a result like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nnn_bench.budget.plan import Budgeted, Plan, plan
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.expansion import RunSpec
+from nnn_bench.config.paths import Project
+from nnn_bench.data.prepare import prepare
+from nnn_bench.data.store import load
+from nnn_bench.training.configuration import RunConfiguration
+from nnn_bench.training.trainer import train_run
+
+
+def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
+    """The plan of `spec` on the data that is really there; prepares the data first if need be."""
+    manifest = prepare(spec.dataset, spec.dataset_config, spec.tokenizer, project)
+    data = Budgeted(content_sha256=manifest.content_sha256, vocabulary=manifest.vocabulary)
+    return plan(spec, data, file=str(catalog.file("variants", spec.variant)))
+
+
+def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
+    return RunConfiguration(
+        run_key=f"{spec.key}/s{seed}",
+        variant=spec.variant,
+        dataset=spec.dataset,
+        tokenizer=spec.tokenizer,
+        budget=spec.budget,
+        seed=seed,
+        learning_rate=made.learning_rate,
+        model=made.model,
+        steps=made.steps,
+        scale=spec.scale,
+        training=spec.training,
+        threads=spec.threads,
+        device=spec.device,
+        settings=spec.settings,
+        receipt=made.receipt,
+    )
+
+
+def train_seeds(
+    project: Project, catalog: Catalog, spec: RunSpec, seeds: Iterable[int], checkpoint_seconds: float
+) -> dict[str, Any]:
+    """Train all `seeds` of `spec`; returns `{"runs": [{run_key, fingerprint, status}]}`."""
+    made = make_plan(project, catalog, spec)
+    store = load(project, spec.dataset, spec.tokenizer)
+    runs = []
+    for seed in seeds:
+        configuration = run_configuration(spec, made, seed)
+        path = project.results / "runs" / configuration.run_key
+        result = train_run(configuration, store, path, checkpoint_seconds)
+        runs.append({key: result[key] for key in ("run_key", "fingerprint", "status")})
+        test = result["test"]
+        score = f"{test['bits_per_byte']:.4f} bits per byte" if test else "no score"
+        print(f"{configuration.run_key}: {result['status']}, {score}, {result['seconds']:.1f} s", flush=True)
+    return {"runs": runs}

@@ -1,0 +1,74 @@
+"""The optimizer steps of a run, and the clock that times nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnn_bench.config.recipe import Training
+from nnn_bench.data.batches import TrainingBatches
+from nnn_bench.training.environment import Environment
+from nnn_bench.training.optimizers import set_learning_rate
+from nnn_bench.training.schedule import rate_share
+
+
+class TrainingClock:
+    """Seconds spent in training steps: runs between `start` and `stop`, accumulated over resumes."""
+
+    def __init__(self, environment: Environment, seconds: float = 0.0):
+        self._environment, self.seconds = environment, seconds
+        self._since: float | None = None
+
+    def start(self) -> None:
+        if self._since is None:
+            self._environment.synchronize()
+            self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        if self._since is not None:
+            self._environment.synchronize()
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+
+
+@dataclass
+class Stepper:
+    """Does one optimizer step at a time: forward, backward, clip, update."""
+
+    network: Callable[[Tensor], Tensor]  # the model, compiled or not
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    batches: TrainingBatches
+    training: Training
+    environment: Environment
+    learning_rate: float
+    steps: int
+    accumulation: int = 1
+
+    def step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Train on the batch of `step`; its mean loss in nats and the gradient norm before clipping, on the device."""
+        inputs, targets = self.batches.batch_at(step)
+        loss = torch.zeros((), device=self.environment.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):
+            part = self._loss(x, y) / self.accumulation
+            part.backward()
+            loss += part.detach()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
+        set_learning_rate(self.optimizer, self.rate(step))
+        self.optimizer.step()
+        return loss, norm
+
+    def rate(self, step: int) -> float:
+        return self.learning_rate * rate_share(self.training.schedule, step, self.steps)
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        device = self.environment.device
+        with self.environment.autocast():
+            logits = self.network(inputs.to(device, non_blocking=True))
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.to(device, non_blocking=True).flatten())

@@ -1,0 +1,234 @@
+"""Train one run, from wherever it stands, to its result.
+
+The same configuration, data, source and machine give the same bits, however often the run was killed: every batch is a
+function of (seed, step), and a checkpoint holds weights, optimizer state, random generators, clock and the length of the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnn_bench.config.closure import source_hash
+from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
+from nnn_bench.data.store import TokenStore
+from nnn_bench.measure.selection import model_selection
+from nnn_bench.models.build import build
+from nnn_bench.models.language_model import LanguageModel
+from nnn_bench.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from nnn_bench.training.configuration import RunConfiguration
+from nnn_bench.training.environment import Environment, set_up
+from nnn_bench.training.evaluation import evaluate
+from nnn_bench.training.loop import Stepper, TrainingClock
+from nnn_bench.training.optimizers import make_optimizer
+from nnn_bench.training.run_directory import RunDirectory
+from nnn_bench.training.samples import sample
+
+RECORD_ROWS = 200
+
+
+class Terminated(Exception):
+    """The process was asked to stop; a checkpoint was written first."""
+
+
+def train_run(
+    configuration: RunConfiguration, store: TokenStore, path: Path, checkpoint_seconds: float
+) -> dict[str, Any]:
+    """Train `configuration` in the directory `path` and return its result; resume or skip where that is exact.
+
+    Raises `RunBusy` when another process trains it, `Terminated` after SIGTERM or SIGINT, `UserError` for bad input.
+    """
+    training = configuration.training
+    environment = set_up(configuration.device, training.precision, configuration.threads, training.compile)
+    source = source_hash(configuration.model)
+    fingerprint = configuration.fingerprint(store.manifest.content, source, environment)
+    directory = RunDirectory(path)
+    with directory.locked():
+        done = directory.finished(fingerprint)
+        if done is not None:
+            return done
+        directory.begin(
+            {
+                **configuration.model_dump(mode="json"),
+                "fingerprint": fingerprint,
+                "environment": environment.facts(),
+            }
+        )
+        run = _Run(configuration, store, directory, environment, fingerprint, checkpoint_seconds)
+        with _stop_signals() as stop:
+            return run.train(stop)
+
+
+def initial_seed(seed: int, variant: str) -> int:
+    """Seed of the initialisation stream: its own for each variant, while data order depends on `seed` alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{variant}".encode()).digest()[:8], "little") >> 1
+
+
+@dataclass
+class _Run:
+    configuration: RunConfiguration
+    store: TokenStore
+    directory: RunDirectory
+    environment: Environment
+    fingerprint: str
+    checkpoint_seconds: float
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        configuration, scale = self.configuration, self.configuration.scale
+        torch.manual_seed(initial_seed(configuration.seed, configuration.variant))
+        vocabulary = self.store.manifest.vocabulary
+        model = build(configuration.model, vocabulary=vocabulary, context=scale.context, file=configuration.variant)
+        self.model: LanguageModel = model.to(self.environment.device)
+        self.model.recompute_activations = configuration.training.activation_checkpointing
+        self.optimizer = make_optimizer(self.model, configuration.training.optimizer, configuration.learning_rate)
+        self.stepper = Stepper(
+            torch.compile(self.model) if configuration.training.compile else self.model,
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            self.optimizer,
+            TrainingBatches(
+                self.store.train, scale.context, scale.batch, configuration.seed, scale.training_characters
+            ),
+            configuration.training,
+            self.environment,
+            configuration.learning_rate,
+            configuration.steps,
+            scale.accumulation,
+        )
+        self.token_bytes = np.asarray(self.store.manifest.token_bytes)
+        self.validation = EvaluationWindows(self.store.validation, scale.context, scale.validation_tokens)
+        self.test = EvaluationWindows(self.store.test, scale.context, scale.test_tokens)
+        self.flops_per_token = self.model.training_flops(1, scale.context).total
+
+    def train(self, stop: threading.Event) -> dict[str, Any]:
+        self._resume()
+        progress, steps = self.progress, self.configuration.steps
+        record_every = max(1, steps // RECORD_ROWS)
+        evaluate_every = max(1, steps // self.configuration.scale.evaluations)
+        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.environment.device)
+        clock = TrainingClock(self.environment, progress.seconds)
+        saved = time.monotonic()
+        validation = None
+        self.model.train()
+        while progress.step < steps:
+            clock.start()
+            loss, norm = self.stepper.step(progress.step)
+            loss_sum += loss
+            progress.step += 1
+            progress.loss_count += 1
+            last = progress.step == steps
+            if progress.step % record_every == 0 or last:
+                clock.stop()
+                progress.seconds = clock.seconds
+                mean = loss_sum.item() / progress.loss_count
+                self._record_training(mean, norm.item())
+                loss_sum.zero_()
+                progress.loss_count = 0
+                if mean - mean != 0:  # NaN or infinite: nothing that follows could mean anything
+                    return self._finish("diverged", None, None)
+            if progress.step % evaluate_every == 0 or last:
+                clock.stop()
+                progress.seconds = clock.seconds
+                validation = self._validate()
+            if last or stop.is_set() or time.monotonic() - saved > self.checkpoint_seconds:
+                clock.stop()
+                progress.seconds, progress.loss_sum = clock.seconds, loss_sum.item()
+                progress.record_length = self.directory.record_length
+                save_checkpoint(self.directory.checkpoints, self.model, self.optimizer, progress)
+                saved = time.monotonic()
+                if stop.is_set() and not last:
+                    raise Terminated(f"stopped at step {progress.step} of {steps}; start again to go on")
+        clock.stop()
+        validation = validation or self._evaluated(self.validation)
+        return self._finish("ok", validation, self._evaluated(self.test))
+
+    def _resume(self) -> None:
+        found = load_checkpoint(self.directory.checkpoints, self.model, self.optimizer)
+        self.progress = found or Progress(started=time.time())
+        self.directory.cut_record(self.progress.record_length)
+
+    def _evaluated(self, windows: EvaluationWindows) -> dict[str, Any]:
+        return evaluate(self.model, windows, self.token_bytes, self.environment)
+
+    def _row(self, kind: str) -> dict[str, Any]:
+        scale, progress = self.configuration.scale, self.progress
+        tokens = progress.step * scale.batch * scale.context
+        return {
+            "kind": kind,
+            "time": time.time(),
+            "step": progress.step,
+            "tokens": tokens,
+            "flops": tokens * self.flops_per_token,
+            "seconds": progress.seconds,
+        }
+
+    def _record_training(self, loss: float, norm: float) -> None:
+        rate = self.stepper.rate(self.progress.step - 1)
+        self.directory.append({**self._row("train"), "loss": loss, "learning_rate": rate, "gradient_norm": norm})
+
+    def _validate(self) -> dict[str, Any]:
+        scores = self._evaluated(self.validation)
+        inputs, _ = next(iter(self.validation.chunks(16)))
+        selection = model_selection(self.model, inputs.to(self.environment.device))
+        shown = {key: scores[key] for key in ("loss", "bits_per_byte", "all_positions_loss")}
+        self.directory.append({**self._row("validation"), **shown, **({"selection": selection} if selection else {})})
+        return scores
+
+    def _finish(self, status: str, validation: dict[str, Any] | None, test: dict[str, Any] | None) -> dict[str, Any]:
+        configuration, row = self.configuration, self._row("result")
+        result = {
+            "run_key": configuration.run_key,
+            "fingerprint": self.fingerprint,
+            "variant": configuration.variant,
+            "dataset": configuration.dataset,
+            "tokenizer": configuration.tokenizer,
+            "budget": configuration.budget,
+            "seed": configuration.seed,
+            "status": status,
+            "steps": self.progress.step,
+            "tokens": row["tokens"],
+            "flops": row["flops"],
+            "seconds": row["seconds"],
+            "started": self.progress.started,
+            "ended": row["time"],
+            "validation": validation,
+            "test": test,
+            "samples": self._samples() if status == "ok" else [],
+            "receipt": configuration.receipt,
+            "environment": self.environment.facts(),
+        }
+        self.directory.write_result(result)
+        return result
+
+    def _samples(self) -> list[dict[str, str]]:
+        scale = self.configuration.scale
+        if not scale.sample_tokens:
+            return []
+        prompt = [int(token) for token in self.store.test[: scale.context // 2]]
+        text = sample(self.model, prompt, scale.sample_tokens, seed=self.configuration.seed)
+        return [{"prompt": self.store.decode(prompt), "text": self.store.decode(text)}]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set while the block runs; the handlers that were there come back after it."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

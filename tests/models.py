@@ -1,0 +1,57 @@
+"""Small networks of every variant in the registry, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from nnn_bench.budget.solver import solve
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.paths import Project
+from nnn_bench.models.build import build
+from nnn_bench.models.language_model import LanguageModel
+
+CATALOG = Catalog(Project.find())
+VARIANTS = CATALOG.names("variants")
+VOCABULARY = 29
+CONTEXT = 16
+
+
+@functools.cache
+def solved(name: str, target: int = 20_000):
+    return solve(CATALOG.variant(name), target, vocabulary=VOCABULARY, context=CONTEXT, file=name)
+
+
+def small(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """A freshly initialised network of the variant `name` with about 20,000 body parameters."""
+    torch.manual_seed(seed)
+    return build(solved(name).model, vocabulary=VOCABULARY, context=CONTEXT, file=name).to(dtype)
+
+
+def with_options(name: str, path: str, **options: Any) -> LanguageModel:
+    """Like `small`, with options of the component at the dotted `path` replaced."""
+    import copy
+
+    tree = copy.deepcopy(solved(name).model)
+    place = tree
+    for part in path.split("."):
+        place = place[part]
+    place.update(options)
+    torch.manual_seed(0)
+    return build(tree, vocabulary=VOCABULARY, context=CONTEXT, file=name)
+
+
+def tokens(batch: int = 3, length: int = CONTEXT, seed: int = 1) -> torch.Tensor:
+    return torch.randint(VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
+    """Logits of `ids (B, T)` computed one position at a time, `(B, T, V)`."""
+    state, logits = model.initial_state(ids.shape[0]), []
+    with torch.no_grad():
+        for position in range(ids.shape[1]):
+            one, state = model.step(ids[:, position], state)
+            logits.append(one)
+    return torch.stack(logits, dim=1)

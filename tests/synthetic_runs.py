@@ -1,0 +1,294 @@
+"""A results tree as a finished suite leaves it, made from formulas in milliseconds.
+
+Runs, ladders and comparisons lie where the real ones lie and hold the same fields; the configuration is a copy of the
+real `config/`. Losses fall along a power law with a little seed-dependent noise, so every number can be worked out
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.expansion import RunSpec, digest, study_specs
+from nnn_bench.config.paths import Project
+from nnn_bench.statistics.comparison import write_comparison
+
+STARTED = 1_760_000_000.0
+FLOOR = 3.06  # bits per byte of the synthetic trigram
+#: Last loss in bits per byte, training FLOPs per token and seconds of each variant.
+CHARACTER = {
+    "gpt2": (2.41, 1.32e6, 24.0),
+    "matmul_free": (2.53, 1.21e6, 41.0),
+    "selection_transformer": (2.40, 2.05e6, 63.0),
+}
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What to make. `diverged` holds (variant, seed); `text` is what every sample says."""
+
+    suite: str = "laptop"
+    diverged: frozenset[tuple[str, int]] = frozenset()
+    seeds: int | None = None
+    verdicts: bool | None = None
+    prompt: str = "ROMEO:"
+    text: str = "\nBut soft, what light the wond of heart,\nAnd stand the king to thee, my lord."
+    summaries: dict[str, str] = field(default_factory=dict)
+    variants: tuple[str, ...] | None = None
+
+
+def make_project(root: Path, wanted: Synthetic | None = None) -> tuple[Project, Catalog]:
+    """A project at `root` with configuration, runs, ladder and comparison of one suite."""
+    wanted = wanted or Synthetic()
+    shutil.copytree(Path(__file__).resolve().parents[1] / "config", root / "config")
+    _configure(root, wanted)
+    project = Project(root)
+    catalog = Catalog(project)
+    make_runs(project, catalog, wanted)
+    for study in catalog.suite(wanted.suite).studies:
+        write_comparison(project, catalog, wanted.suite, study)
+    return project, catalog
+
+
+def make_runs(project: Project, catalog: Catalog, wanted: Synthetic) -> list[Path]:
+    """Write the ladder and every run of a suite; returns the run folders."""
+    folders = []
+    for study in catalog.suite(wanted.suite).studies:
+        for name, spec in study_specs(catalog, wanted.suite, study).items():
+            _write(project.results / "ladders" / f"{spec.ladder_key}.json", _ladder(spec))
+            for seed in range(catalog.suite(wanted.suite).seeds):
+                diverged = (name, seed) in wanted.diverged
+                folders.append(make_run(project, spec, seed, diverged=diverged, prompt=wanted.prompt, text=wanted.text))
+    return folders
+
+
+def make_run(
+    project: Project,
+    spec: RunSpec,
+    seed: int,
+    *,
+    diverged: bool = False,
+    prompt: str = "ROMEO:",
+    text: str = "said",
+    fingerprint: str | None = None,
+) -> Path:
+    """Write one run directory as the trainer does: config, record, and the result last."""
+    run_key = f"{spec.key}/s{seed}"
+    folder = project.results / "runs" / run_key
+    fingerprint = fingerprint or digest([spec.settings, seed])
+    receipt = _receipt(spec)
+    environment = _environment()
+    rows = list(_rows(spec, seed, receipt, diverged))
+    last = rows[-1]
+    test = None if diverged else _evaluation(last["loss"], spec.scale.test_tokens)
+    if test is not None:
+        test["by_position"] = _by_position(last["loss"], spec.scale.context)
+    _write(
+        folder / "config.json",
+        {
+            "run_key": run_key,
+            "fingerprint": fingerprint,
+            "seed": seed,
+            "settings": spec.settings,
+            "model": _resolved_model(spec, receipt["knobs"]),
+            "receipt": receipt,
+            "environment": environment,
+        },
+    )
+    (folder / "record.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    _write(
+        folder / "result.json",
+        {
+            "run_key": run_key,
+            "fingerprint": fingerprint,
+            "variant": spec.variant,
+            "dataset": spec.dataset,
+            "tokenizer": spec.tokenizer,
+            "budget": spec.budget,
+            "seed": seed,
+            "status": "diverged" if diverged else "ok",
+            "steps": last["step"],
+            "tokens": last["tokens"],
+            "flops": last["flops"],
+            "seconds": last["seconds"],
+            "started": STARTED + 1000 * seed,
+            "ended": last["time"] + 2.5,
+            "validation": None if diverged else _evaluation(last["loss"], spec.scale.validation_tokens),
+            "test": test,
+            "samples": []
+            if diverged
+            else [{"prompt": prompt, "text": f"{text} ({spec.variant})"}, {"prompt": "", "text": text}],
+            "receipt": receipt,
+            "environment": environment,
+        },
+    )
+    return folder
+
+
+def _configure(root: Path, wanted: Synthetic) -> None:
+    suite = root / "config" / "suites" / f"{wanted.suite}.yaml"
+    lines = suite.read_text(encoding="utf-8").splitlines()
+    for key, value in (("seeds", wanted.seeds), ("verdicts", wanted.verdicts)):
+        if value is not None:
+            lines = [f"{key}: {json.dumps(value)}" if line.startswith(f"{key}:") else line for line in lines]
+    suite.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, summary in wanted.summaries.items():
+        _replace_line(root / "config" / "variants" / f"{name}.yaml", "summary", json.dumps(summary))
+    if wanted.variants is not None:
+        _replace_line(root / "config" / "studies" / "language.yaml", "variants", json.dumps(list(wanted.variants)))
+
+
+def _replace_line(path: Path, key: str, value: str) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rows(spec: RunSpec, seed: int, receipt: dict[str, Any], diverged: bool) -> Iterable[dict[str, Any]]:
+    """Train rows every fiftieth of the run and validation rows at each evaluation, as `record.jsonl` holds them."""
+    last_loss, flops, seconds = CHARACTER.get(spec.variant, (2.6, 1.5e6, 30.0))
+    noise = random.Random(f"{spec.variant}-{seed}")
+    paired = 0.012 * random.Random(seed).gauss(0, 1)  # shared by all variants of a seed
+    last_loss = (last_loss + paired + 0.006 * noise.gauss(0, 1)) * math.log(2)
+    steps = receipt["steps"]
+    stops = {steps * (i + 1) // spec.scale.evaluations for i in range(spec.scale.evaluations)}
+    for step in sorted({*range(max(1, steps // 50), steps + 1, max(1, steps // 50)), *stops}):
+        share = step / steps
+        loss = last_loss * (1 + 0.42 * (share**-0.3 - 1))
+        common = {
+            "time": STARTED + 1000 * seed + seconds * share,
+            "step": step,
+            "tokens": step * spec.scale.batch * spec.scale.context,
+            "flops": step * spec.scale.batch * spec.scale.context * flops,
+            "seconds": seconds * share * (1 + 0.02 * noise.random()),
+        }
+        gone = diverged and share > 0.4
+        trained = None if gone else loss * (1 + 0.01 * noise.gauss(0, 1))
+        yield {
+            "kind": "train",
+            **common,
+            "loss": trained,
+            "learning_rate": 3e-3 * (1 - 0.9 * share),
+            "gradient_norm": 0.5,
+        }
+        if gone:
+            return
+        if step in stops:
+            row = {"kind": "validation", **common, "loss": loss, "bits_per_byte": loss / math.log(2)}
+            row["all_positions_loss"] = loss * 1.03
+            if "selection" in spec.variant:
+                row["selection"] = _selection(share)
+            yield row
+
+
+def _selection(share: float) -> dict[str, Any]:
+    return {
+        f"blocks.{layer}.{place}": {
+            "frequency": [0.5 + 0.1 * share, 0.5 - 0.1 * share],
+            "aggregate_entropy": math.log(2) * (1 - 0.1 * share * (layer + 1)),
+            "sample_entropy": math.log(2) * (1 - 0.15 * share * (layer + 1)),
+            "maximum_entropy": math.log(2),
+        }
+        for layer in range(4)
+        for place in ("mixer", "channel_mixer")
+    }
+
+
+def _evaluation(loss: float, tokens: int) -> dict[str, Any]:
+    return {
+        "loss": loss,
+        "bits_per_byte": loss / math.log(2),
+        "all_positions_loss": loss * 1.03,
+        "all_positions_bits_per_byte": loss * 1.03 / math.log(2),
+        "tokens": tokens,
+    }
+
+
+def _by_position(loss: float, context: int) -> list[float]:
+    return [loss * (1 + 0.9 * math.exp(-position / 3) + 0.01 * math.sin(7.0 * position)) for position in range(context)]
+
+
+def _resolved_model(spec: RunSpec, knobs: dict[str, int]) -> dict[str, Any]:
+    model = json.loads(json.dumps(spec.settings["variant_config"]["model"]))
+    for key, value in knobs.items():
+        *path, last = key.split(".")
+        place = model
+        for part in path:
+            place = place[part]
+        place[last] = value
+    return model
+
+
+def _receipt(spec: RunSpec) -> dict[str, Any]:
+    scale = spec.scale
+    steps = scale.tokens // (scale.batch * scale.context)
+    body = scale.body_parameters + 37 * len(spec.variant)
+    return {
+        "variant": spec.variant,
+        "budget": spec.budget,
+        "target_body_parameters": scale.body_parameters,
+        "knobs": {"topology.width": 64, "topology.channel_mixer.hidden": 251},
+        "parameters": {"total": body + 12_480, "tables": 12_480, "head": 0, "body": body},
+        "residual": (body - scale.body_parameters) / scale.body_parameters,
+        "flops_per_token": {"matrix": CHARACTER.get(spec.variant, (0, 1.5e6, 0))[1], "other": 21_000.0},
+        "steps": steps,
+        "batch": scale.batch,
+        "context": scale.context,
+        "tokens": steps * scale.batch * scale.context,
+        "training_characters": scale.training_characters,
+        "dataset": {
+            "name": spec.dataset,
+            "sha256": digest("the plays"),
+            "tokenizer": spec.tokenizer,
+            "vocabulary": 81,
+        },
+        "source_sha256": digest(["source", spec.variant]),
+    }
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "device": "cpu",
+        "device_name": "x86_64",
+        "cpu_capability": "AVX512",
+        "precision": "float32",
+        "threads": 1,
+        "compiled": False,
+        "python": "3.11.9",
+        "torch": "2.13.0",
+        "platform": "Linux",
+    }
+
+
+def _ladder(spec: RunSpec) -> dict[str, Any]:
+    bits = {1: 4.71, 2: 3.55, 3: FLOOR, 4: 2.84, 5: 2.86, 6: 2.93}
+    return {
+        "dataset": spec.dataset,
+        "tokenizer": spec.tokenizer,
+        "training_characters": spec.scale.training_characters,
+        "test_tokens": spec.scale.test_tokens,
+        "context": spec.scale.context,
+        "floor_order": 3,
+        "orders": [
+            {
+                "order": order,
+                "loss": value * math.log(2),
+                "bits_per_byte": value,
+                "contexts": 80**order // 2 ** (2 * order),
+            }
+            for order, value in bits.items()
+        ],
+    }
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data), encoding="utf-8")

@@ -1,0 +1,130 @@
+"""Which source a run depends on: exactly what it loads, and nothing that only reads differently."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from nnn_bench.config import closure
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.paths import Project
+
+CATALOG = Catalog(Project.find())
+VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
+
+
+@pytest.fixture
+def copied_package(tmp_path, monkeypatch):
+    """A copy of the package's source that the hash reads in place of the installed one."""
+    package = tmp_path / "nnn_bench"
+    shutil.copytree(closure.PACKAGE_ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(closure, "PACKAGE_ROOT", package)
+    closure._parsed.cache_clear()
+    yield package
+    closure._parsed.cache_clear()
+
+
+def hashes():
+    closure._parsed.cache_clear()
+    return {name: closure.source_hash(CATALOG.variant(name).model_tree) for name in VARIANTS}
+
+
+def test_comments_and_docstrings_do_not_count(copied_package):
+    before = hashes()
+    path = copied_package / "models" / "mixers" / "mlgru.py"
+    path.write_text(
+        "# a remark\n" + path.read_text().replace("The gated linear recurrence", "A gated linear recurrence")
+    )
+    assert hashes() == before
+
+
+def test_changed_arithmetic_counts_for_the_variants_that_run_it(copied_package):
+    before = hashes()
+    path = copied_package / "models" / "mixers" / "mlgru.py"
+    text = path.read_text()
+    assert "(1 - keep) * F.silu" in text
+    path.write_text(text.replace("(1 - keep) * F.silu", "(2 - keep) * F.silu"))
+    after = hashes()
+    assert [name for name in VARIANTS if after[name] != before[name]] == ["matmul_free"]
+
+
+def test_a_change_of_the_loop_counts_for_all(copied_package):
+    before = hashes()
+    path = copied_package / "training" / "loop.py"
+    path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert all(hashes()[name] != before[name] for name in VARIANTS)
+
+
+def test_reports_and_tracking_do_not_count(copied_package):
+    before = hashes()
+    for room in ("report", "tracking", "statistics"):
+        for path in (copied_package / room).glob("*.py"):
+            path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert hashes() == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_closure_is_what_a_training_process_really_loads(variant, tmp_path):
+    tree = CATALOG.variant(variant).model_tree
+    program = f"""
+import sys
+import nnn_bench.training.trainer
+from nnn_bench.models.build import build
+tree = {tree!r}
+tree["topology"]["width"] = 16
+tree["topology"]["channel_mixer"]["hidden"] = 16
+build(tree, vocabulary=5, context=4)(__import__("torch").zeros(1, 4, dtype=__import__("torch").long))
+print(*sorted(name for name in sys.modules if name.split(".")[0] == "nnn_bench"))
+"""
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert sorted(closure.closure([closure.TRAINING_ROOT, *closure.component_modules(tree)])) == loaded
+
+
+def test_imports_run_one_way():
+    order = [
+        ["config"],
+        ["data", "models"],
+        ["budget", "audit", "measure"],
+        ["training", "continual"],
+        ["statistics", "claims"],
+        ["report", "tracking"],
+        ["progress", "pipeline", "cli", "__main__"],
+    ]
+    level = {room: number for number, rooms in enumerate(order) for room in rooms}
+    against = []
+    for path in closure.PACKAGE_ROOT.rglob("*.py"):
+        here = path.relative_to(closure.PACKAGE_ROOT).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for module in _imported(path):
+            there = module.split(".")[1]
+            if level[there] > level[here] or (level[there] == level[here] < 6 and there != here):
+                against.append(f"{path.name}: {module}")
+    assert against == []
+
+
+def test_models_know_no_file_no_optimizer_and_no_tracker():
+    for path in (closure.PACKAGE_ROOT / "models").rglob("*.py"):
+        words = {word.split(".")[0] for word in _imported(path, package_only=False)} | set(
+            _imported(path, package_only=False)
+        )
+        assert not words & {"pathlib", "os", "io", "json", "mlflow", "torch.optim", "lion_pytorch", "yaml"}, path
+
+
+def test_component_folders_have_empty_init_files():
+    for folder in ("projections", "mixers", "topologies"):
+        assert (closure.PACKAGE_ROOT / "models" / folder / "__init__.py").read_text() == ""
+
+
+def _imported(path, package_only=True):
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return [name for name in names if not package_only or name.startswith("nnn_bench.")]

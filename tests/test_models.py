@@ -1,0 +1,140 @@
+"""What holds for every variant of the registry: a new YAML file is tested the moment it exists."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from nnn_bench.budget.solver import TOLERANCE, meta_model
+from tests.models import CONTEXT, VARIANTS, VOCABULARY, small, solved, stepped, tokens
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_forward_gives_finite_float_logits_of_the_right_shape(name):
+    for length in (1, CONTEXT - 3, CONTEXT):
+        logits = small(name)(tokens(2, length))
+        assert logits.shape == (2, length, VOCABULARY)
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_fresh_network_is_about_as_unsure_as_a_uniform_guess(name):
+    loss = F.cross_entropy(small(name)(tokens(64)).flatten(0, 1), tokens(64, seed=2).flatten()).item()
+    assert loss == pytest.approx(torch.tensor(float(VOCABULARY)).log().item(), abs=0.15)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(name):
+    first, again, other = small(name, seed=3), small(name, seed=3), small(name, seed=4)
+    assert torch.equal(first(tokens()), again(tokens()))
+    assert not torch.equal(first(tokens()), other(tokens()))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_step_says_the_same_as_forward(name):
+    # In float64, where a rounding (ternary) or a choice (selection) does not flip on the last bit.
+    model = small(name, dtype=torch.float64)
+    with torch.no_grad():
+        assert (stepped(model, tokens()) - model(tokens())).abs().max().item() < 1e-9
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_step_in_single_precision_departs_at_few_places_if_at_all(name):
+    model = small(name)
+    with torch.no_grad():
+        difference = (stepped(model, tokens(8)) - model(tokens(8))).abs().amax(dim=-1)
+    assert (difference > 1e-4).double().mean().item() <= 0.2
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_replacing_the_future_changes_nothing_before_it(name):
+    model = small(name, dtype=torch.float64)
+    ids = tokens()
+    with torch.no_grad():
+        plain = model(ids)
+        for position in range(CONTEXT):
+            for shift in (1, 7):
+                one, suffix = ids.clone(), ids.clone()
+                one[:, position] = (one[:, position] + shift) % VOCABULARY
+                suffix[:, position:] = (suffix[:, position:] + shift) % VOCABULARY
+                for changed in (one, suffix):
+                    difference = (model(changed) - plain).abs().amax(dim=(0, 2))  # (T,)
+                    assert (difference[:position] < 1e-9).all()
+                    assert difference[position] > 1e-9
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_rows_of_a_batch_do_not_touch_each_other(name):
+    model = small(name, dtype=torch.float64)
+    ids = tokens()
+    changed = ids.clone()
+    changed[1:] = (changed[1:] + 5) % VOCABULARY
+    with torch.no_grad():
+        assert (model(ids)[0] - model(changed)[0]).abs().max().item() < 1e-9
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_parameter_gets_a_gradient(name):
+    model = small(name)
+    F.cross_entropy(model(tokens(16)).flatten(0, 1), tokens(16, seed=2).flatten()).backward()
+    still = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert still == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_one_batch_can_be_learned_by_heart(name):
+    model = small(name)
+    ids, targets = tokens(4), tokens(4, seed=2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert loss.item() < 0.3
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weights_survive_a_round_trip(name):
+    model, other = small(name, seed=1), small(name, seed=2)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(tokens()), other(tokens()))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_declared_matrix_flops_equal_the_counted_ones(name):
+    model = meta_model(solved(name).model, vocabulary=VOCABULARY, context=CONTEXT, file=name)
+    ids = torch.zeros(2, CONTEXT, dtype=torch.long, device="meta")
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        loss = model(ids).float().sum()
+        forward = counter.get_total_flops()
+        loss.backward()
+    assert model.forward_flops(CONTEXT).matrix * ids.numel() == forward
+    assert model.training_flops(ids.numel(), CONTEXT).matrix == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_declared_matrix_flops_of_a_step_equal_the_counted_ones(name):
+    model = small(name)
+    state = model.initial_state(1)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        for position in range(5):
+            counter = FlopCounterMode(display=False)
+            with counter:
+                _, state = model.step(tokens(1)[:, position], state)
+            assert model.inference_flops(position + 1).matrix == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("target", [20_000, 200_000, 1_000_000])
+def test_body_parameters_meet_the_budget(name, target):
+    solution = solved(name, target)
+    model = meta_model(solution.model, vocabulary=VOCABULARY, context=CONTEXT, file=name)
+    assert abs(model.parameter_count().body - target) / target <= TOLERANCE
+    assert model.parameter_count().total == sum(p.numel() for p in model.parameters())

@@ -1,0 +1,82 @@
+"""What is to be shown of a run, before any tracker is asked."""
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from nnn_bench.statistics.comparison import read_comparison
+from nnn_bench.statistics.records import run_folder
+from nnn_bench.tracking.publication import (
+    LONGEST_KEY,
+    LONGEST_PARAMETER,
+    POINTS_PER_CURVE,
+    Point,
+    run_publication,
+    thin,
+)
+from tests.synthetic_runs import Synthetic, make_project
+
+
+def _one(root: Path, **changes: object):
+    """The publication of gpt2's first run, its result changed as asked."""
+    project, _ = make_project(root, Synthetic(suite="smoke"))
+    key = read_comparison(project, "smoke", "language")["variants"][0]["runs"][0]
+    path = run_folder(project, key) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return run_publication(project, "smoke", "language", key, "parent")
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 201, 1000, 12345])
+def test_thinning_keeps_both_ends_and_the_order(count: int) -> None:
+    points = [Point("loss", float(i), i, i) for i in range(count)]
+    kept = thin(points)
+    assert len(kept) == min(count, POINTS_PER_CURVE)
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    steps = [point.step for point in kept]
+    assert steps == sorted(set(steps))
+    gaps = {b - a for a, b in pairwise(steps)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_the_same_files_give_the_same_publication(tmp_path: Path) -> None:
+    assert _one(tmp_path / "a") == _one(tmp_path / "b")
+
+
+def test_any_change_of_the_files_changes_the_content(tmp_path: Path) -> None:
+    assert _one(tmp_path / "a").content != _one(tmp_path / "b", fingerprint="0" * 64).content
+
+
+def test_numbers_that_are_none_become_nan_and_nothing_is_infinite(tmp_path: Path) -> None:
+    test = {"loss": math.inf, "bits_per_byte": math.nan, "all_positions_loss": None}
+    found = {p.key: p.value for p in _one(tmp_path, test=test).points if p.key.startswith("test/")}
+    assert math.isnan(found["test/loss"])
+    assert math.isnan(found["test/bits_per_byte"])
+    assert "test/all_positions_loss" not in found
+
+
+def test_long_and_strange_texts_fit_into_the_tracker(tmp_path: Path) -> None:
+    receipt = json.loads(json.dumps(_one(tmp_path / "a").texts["config.json"]))
+    receipt = json.loads(receipt)["receipt"]
+    receipt["knobs"] = {"k" * 400: "v" * 9000, "a<b>c": 1}
+    found = _one(tmp_path / "b", receipt=receipt).parameters
+    assert found["knobs.a_b_c"] == "1"
+    assert max(len(key) for key in found) <= LONGEST_KEY
+    assert max(len(value) for value in found.values()) == LONGEST_PARAMETER
+
+
+def test_the_limits_are_the_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnn_bench.tracking.store import quiet
+
+    quiet()
+    from mlflow.utils import validation
+
+    from nnn_bench.tracking import mirror, publication
+
+    assert publication.LONGEST_KEY <= validation.MAX_ENTITY_KEY_LENGTH
+    assert publication.LONGEST_PARAMETER <= validation.MAX_PARAM_VAL_LENGTH
+    assert publication.LONGEST_TAG <= validation.MAX_TAG_VAL_LENGTH
+    assert mirror.METRICS_PER_BATCH <= validation.MAX_METRICS_PER_BATCH
+    assert mirror.PARAMETERS_PER_BATCH <= validation.MAX_PARAMS_TAGS_PER_BATCH

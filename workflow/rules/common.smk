@@ -1,0 +1,69 @@
+"""What there is to do, read from `config/`: suites, their studies, and the training jobs they need."""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.closure import closure_hash, run_hash
+from nnn_bench.config.errors import UserError
+from nnn_bench.config.expansion import jobs, study_specs, suite_specs
+from nnn_bench.config.files import digest
+from nnn_bench.config.paths import Project
+
+
+envvars:
+    "PATH",
+
+
+NNN = f"{sys.executable} -m nnn_bench"
+CATALOG = Catalog(Project(Path(workflow.basedir)))
+
+try:
+    DEFAULT_SUITE = "laptop"
+    SUITES = [config["suite"]] if "suite" in config else CATALOG.names("suites")
+    STUDIES = {suite: list(CATALOG.suite(suite).studies) for suite in SUITES}
+    JOBS = {job.key: (suite, job) for suite in reversed(SUITES) for job in jobs(CATALOG, suite)}
+    SPECS = {
+        (suite, study, variant): spec
+        for suite in SUITES
+        for study, specs in suite_specs(CATALOG, suite).items()
+        for variant, spec in specs.items()
+    }
+except UserError as error:
+    raise WorkflowError(f"nnn-bench: error: {error}")
+
+LADDERS = {spec.ladder_key: place for place, spec in SPECS.items()}
+MANIFESTS = {f"{spec.dataset}.{spec.tokenizer}": spec for spec in SPECS.values()}
+HAS_GPU = Path("/dev/nvidiactl").exists()
+
+
+wildcard_constraints:
+    suite=r"[a-z0-9_]+",
+    study=r"[a-z0-9_]+",
+    dataset=r"[a-z0-9_]+",
+    tokenizer=r"[a-z0-9_]+",
+    ladder=r"[a-z0-9_.]+-[0-9a-f]{10}",
+    job=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}\.s[0-9_]+",
+
+
+def manifest_of(spec):
+    return f".cache/tokens/{spec.dataset}.{spec.tokenizer}/manifest.json"
+
+
+def place_of(key):
+    """Suite, study, variant and seeds of a training job, as `nnn-bench train` takes them."""
+    suite, job = JOBS[key]
+    study = next(s for s in STUDIES[suite] if (suite, s, job.spec.variant) in SPECS and SPECS[suite, s, job.spec.variant].key == job.spec.key)
+    return f"{suite} {study} {job.spec.variant} --seeds {','.join(str(seed) for seed in job.seeds)}"
+
+
+def trained_for(suite, study):
+    """The training outputs a study of a suite compares."""
+    keys = {SPECS[suite, study, variant].key for variant in CATALOG.study(study).variants}
+    return [f"results/trained/{job.key}.json" for job in jobs(CATALOG, suite) if job.spec.key in keys]
+
+
+def ladder_for(suite, study):
+    return f"results/ladders/{SPECS[suite, study, CATALOG.study(study).baseline].ladder_key}.json"

@@ -1,0 +1,15 @@
+"""The report of a suite: pages, tables and figures."""
+
+
+rule report_pages:
+    input:
+        lambda wc: [f"results/comparisons/{wc.suite}/{study}.json" for study in STUDIES[wc.suite]],
+    output:
+        "reports/{suite}/index.html",
+    params:
+        source=closure_hash("nnn_bench.report.build"),
+        templates=digest({path.name: path.read_text() for path in sorted(Path(workflow.basedir).glob("nnn_bench/report/templates/*"))}),
+    log:
+        "logs/reports/{suite}.log",
+    shell:
+        "{NNN} report {wildcards.suite} > {log} 2>&1"

@@ -1,0 +1,39 @@
+"""Names to ask for: every suite, every stage."""
+
+
+for _suite in [DEFAULT_SUITE, *SUITES] if DEFAULT_SUITE in SUITES else SUITES:
+
+    if _suite in rules.__dict__:
+        continue
+
+    rule:
+        name:
+            _suite
+        input:
+            f"reports/{_suite}/index.html",
+            [f"results/tracking/{_suite}/{study}.published" for study in STUDIES[_suite]],
+
+
+rule data:
+    input:
+        {manifest_of(spec) for spec in SPECS.values()},
+
+
+rule training:
+    input:
+        [f"results/trained/{key}.json" for key in JOBS],
+
+
+rule comparisons:
+    input:
+        [f"results/comparisons/{suite}/{study}.json" for suite in SUITES for study in STUDIES[suite]],
+
+
+rule tracking:
+    input:
+        [f"results/tracking/{suite}/{study}.published" for suite in SUITES for study in STUDIES[suite]],
+
+
+rule report:
+    input:
+        [f"reports/{suite}/index.html" for suite in SUITES],

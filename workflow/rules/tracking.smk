@@ -1,0 +1,26 @@
+"""The MLflow mirror. One job creates the database, so that no two race for it; publishing never fails the pipeline."""
+
+
+rule track_init:
+    output:
+        touch("results/tracking/ready"),
+    params:
+        studies=lambda wc: sorted(CATALOG.names("studies")),
+    log:
+        "logs/tracking/init.log",
+    shell:
+        "{NNN} track init > {log} 2>&1"
+
+
+rule track:
+    input:
+        "results/tracking/ready",
+        "results/comparisons/{suite}/{study}.json",
+    output:
+        touch("results/tracking/{suite}/{study}.published"),
+    params:
+        source=closure_hash("nnn_bench.tracking.mirror"),
+    log:
+        "logs/tracking/{suite}.{study}.log",
+    shell:
+        "{NNN} track publish {wildcards.suite} {wildcards.study} > {log} 2>&1"
