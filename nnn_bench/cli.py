@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +91,17 @@ def _open() -> tuple[Project, Catalog]:
     return project, Catalog(project)
 
 
+@contextmanager
+def _settings_of(catalog: Catalog, suite: str) -> Iterator[None]:
+    """Let errors about the scale of a run name the file of the suite that set it."""
+    try:
+        yield
+    except UserError as error:
+        if error.key and (error.key == "device" or error.key.startswith("language.")):
+            raise error.located(catalog.file("suites", suite)) from None
+        raise
+
+
 def _spec(catalog: Catalog, suite: str, study: str, variant: str) -> RunSpec:
     from nnn_bench.config.expansion import study_specs
 
@@ -144,13 +157,14 @@ def plan(suite: SuiteName, as_json: AsJson = False) -> None:
 
     project, catalog = _open()
     seeds = catalog.suite(suite).seeds
-    receipts = {
-        study: {
-            name: {"key": spec.key, "seeds": seeds, **make_plan(project, catalog, spec).receipt}
-            for name, spec in specs.items()
+    with _settings_of(catalog, suite):
+        receipts = {
+            study: {
+                name: {"key": spec.key, "seeds": seeds, **make_plan(project, catalog, spec).receipt}
+                for name, spec in specs.items()
+            }
+            for study, specs in suite_specs(catalog, suite).items()
         }
-        for study, specs in suite_specs(catalog, suite).items()
-    }
     if as_json:
         print(json.dumps(receipts, indent=1))
         return
@@ -217,7 +231,8 @@ def train(
 
     project, catalog = _open()
     spec = _spec(catalog, suite, study, variant)
-    done = train_seeds(project, catalog, spec, _seeds(seeds, catalog.suite(suite).seeds), checkpoint_seconds)
+    with _settings_of(catalog, suite):
+        done = train_seeds(project, catalog, spec, _seeds(seeds, catalog.suite(suite).seeds), checkpoint_seconds)
     if output:
         write_json(output, done)
 
@@ -249,7 +264,8 @@ def ladder(
     prepare(spec.dataset, spec.dataset_config, spec.tokenizer, project)
     store = load(project, spec.dataset, spec.tokenizer)
     scale = spec.scale
-    counted = count_ladder(store, scale.context, scale.training_characters, scale.test_tokens)
+    with _settings_of(catalog, suite):
+        counted = count_ladder(store, scale.context, scale.training_characters, scale.test_tokens)
     if output:
         write_json(output, counted)
     for row in counted["orders"]:

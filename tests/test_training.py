@@ -63,7 +63,7 @@ def test_a_run_learns_and_leaves_record_result_and_receipt(project, variant):
     assert result["status"] == "ok" and result["steps"] == 100 and result["tokens"] == 9600
     assert result["test"]["loss"] < 0.8 * math.log(28)
     assert result["test"]["bits_per_byte"] == pytest.approx(result["test"]["loss"] / math.log(2), rel=1e-9)
-    assert result["test"]["tokens"] == 512 and len(result["test"]["by_position"]) == 16
+    assert result["test"]["tokens"] == 256 and len(result["test"]["by_position"]) == 16
     assert abs(result["receipt"]["residual"]) <= 0.01
     assert json.loads((folder / "result.json").read_text()) == result
     assert [row["step"] for row in rows(folder)] == list(range(1, 101))

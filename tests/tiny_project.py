@@ -21,10 +21,11 @@ language:
   tokens: 9600
   batch: 6
   evaluations: 3
-  validation_tokens: 256
-  test_tokens: 512
+  validation_tokens: 128
+  test_tokens: 256
   sample_tokens: 20
 seeds: 2
+device: cpu
 verdicts: false
 """
 STUDY = """

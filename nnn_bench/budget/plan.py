@@ -40,7 +40,9 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
     """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages."""
     scale = spec.scale
     if scale.batch % scale.accumulation:
-        raise UserError(f"accumulation {scale.accumulation} does not divide the batch of {scale.batch} windows")
+        raise UserError(
+            f"{scale.accumulation} does not divide the batch of {scale.batch} windows", key="language.accumulation"
+        )
     solution = solve(
         spec.variant_config, scale.body_parameters, vocabulary=data.vocabulary, context=scale.context, file=file
     )

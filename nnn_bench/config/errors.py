@@ -25,8 +25,12 @@ class UserError(Exception):
     """Bad input, said in one line: `FILE: KEY: what is wrong; how to mend it`."""
 
     def __init__(self, message: str, *, file: Path | str | None = None, key: str | None = None):
-        parts = [str(part) for part in (file, key) if part]
-        super().__init__(": ".join([*parts, " ".join(message.split())]))
+        self.message, self.file, self.key = " ".join(message.split()), file, key
+        super().__init__(": ".join(str(part) for part in (file, key, self.message) if part))
+
+    def located(self, file: Path | str) -> UserError:
+        """The same error, naming `file` if it names none yet."""
+        return UserError(self.message, file=self.file or file, key=self.key)
 
 
 class RunBusy(Exception):

@@ -51,7 +51,7 @@ class Builder:
         try:
             module = importlib.import_module(component_module(role, component.kind))
         except UserError as error:
-            raise UserError(str(error).partition(": ")[2], file=self.file, key=f"{key}.kind") from None
+            raise UserError(error.message, file=self.file, key=f"{key}.kind") from None
         options = validate(module.Options, component.options, file=self.file, key=key)
         part: nn.Module = module.Part(options, Builder(self.file, key), *place)
         return part

@@ -108,12 +108,6 @@ class StudyView:
         found = next(row for row in ladder["orders"] if row["order"] == ladder["floor_order"])
         return float(found["bits_per_byte"])
 
-    @property
-    def conclusive(self) -> bool:
-        """Whether anything may be concluded: the suite says so, and the baseline learned more than a trigram counts."""
-        mean = self.baseline.mean
-        return bool(self.comparison["conclusive"]) and mean is not None and mean < self.floor
-
 
 @dataclass(frozen=True)
 class SuiteView:

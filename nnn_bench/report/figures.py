@@ -23,6 +23,8 @@ from nnn_bench.report.figure_style import (
     PAPER,
     canvas,
     finish,
+    legend,
+    legend_height,
     short_numbers,
     svg,
     variant_color,
@@ -39,8 +41,9 @@ _DASHED = (0, (4, 3))
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: its file name, its heading, the caption that explains it, and the SVG."""
+    """A figure: the part of the report it belongs to, its file name, heading, the caption that explains it, its SVG."""
 
+    group: str
     name: str
     heading: str
     caption: str
@@ -69,6 +72,8 @@ def placement(study: StudyView) -> Drawing:
             text = f"{fixed(variant.mean)} {ends}" if variant.mean is not None else "every seed diverged"
             values = [run.value for run in variant.finished if run.value is not None]
             _interval_row(axes, y, variant, variant.mean, variant.interval, values, text)
+            if len(values) < len(variant.runs):
+                _aside(axes, y, f"{len(variant.runs) - len(values)} of {len(variant.runs)} seeds diverged")
         best = min(study.comparison["ladder"]["orders"], key=lambda entry: entry["bits_per_byte"])
         _mark(axes, study.floor, f"trigram floor {fixed(study.floor)}", line=0)
         if best["order"] != study.comparison["ladder"]["floor_order"]:
@@ -82,7 +87,7 @@ def placement(study: StudyView) -> Drawing:
         title = "Where each variant stands"
         drawing = svg(figure, f"{study.name}-placement", title, f"Test {BITS}: {said}; trigram {fixed(study.floor)}.")
     caption = "Mean with its 95 % t interval; small dots are seeds. Dashed lines are n-grams counted on the same text."
-    return Drawing(f"{study.name}-placement", title, caption, drawing)
+    return Drawing("standing", f"{study.name}-placement", title, caption, drawing)
 
 
 def forest(study: StudyView) -> Drawing:
@@ -94,8 +99,9 @@ def forest(study: StudyView) -> Drawing:
             found = variant.difference or {}
             missing = len(variant.runs) - len(found["seeds"])
             text = f"{signed(found['mean'])} {signed_interval(found['interval'])}" if found["seeds"] else "no pair"
-            text += f" · {missing} of {len(variant.runs)} pairs missing" if missing else ""
             _interval_row(axes, y, variant, found["mean"], found["interval"], found["values"], text)
+            if missing:
+                _aside(axes, y, f"{missing} of {len(variant.runs)} pairs missing")
         axes.axvline(0, color=INK, linewidth=1.1, zorder=1)
         axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -112,12 +118,12 @@ def forest(study: StudyView) -> Drawing:
         "Each small dot is one seed: the same batches, the same test text. Diamonds and bars are the mean and its 95 % t "
         "interval; one that crosses the line at 0 leaves the question open."
     )
-    return Drawing(f"{study.name}-differences", title, caption, drawing)
+    return Drawing("standing", f"{study.name}-differences", title, caption, drawing)
 
 
 def curve(study: StudyView, key: str, label: str, title: str, note: str) -> Drawing:
     """Validation bits per byte over `key` of the record."""
-    with canvas(3.1) as (figure, axes):
+    with canvas(2.6 + legend_height(len(study.variants))) as (figure, axes):
         for variant in study.variants:
             finished = [run.validation for run in variant.finished if run.validation]
             if finished:
@@ -129,18 +135,18 @@ def curve(study: StudyView, key: str, label: str, title: str, note: str) -> Draw
         _floor(axes, study.floor)
         short_numbers(axes)
         finish(axes, label, f"validation {BITS}")
-        axes.legend(loc="upper right")
+        legend(figure, axes)
         ends = (
             (v.name, [r.validation[-1]["bits_per_byte"] for r in v.finished if r.validation]) for v in study.variants
         )
         said = "; ".join(f"{name} ends at {fixed(estimate(values).mean)}" for name, values in ends if values)
         drawing = svg(figure, f"{study.name}-curve-{key}", title, f"Validation {BITS} over {label}: {said}.")
-    return Drawing(f"{study.name}-curve-{key}", title, note, drawing)
+    return Drawing("learning", f"{study.name}-curve-{key}", title, note, drawing)
 
 
 def positions(study: StudyView) -> Drawing:
     """Loss by position in the window, averaged over positions that lie close on a logarithmic scale."""
-    with canvas(3.1) as (figure, axes):
+    with canvas(2.6 + legend_height(len(study.variants))) as (figure, axes):
         length = 0
         for variant in study.variants:
             if variant.finished:
@@ -153,7 +159,7 @@ def positions(study: StudyView) -> Drawing:
         axes.xaxis.set_major_formatter(lambda value, _: scaled(value))
         axes.xaxis.set_minor_locator(NullLocator())
         finish(axes, "position in the window (1 = no context)", "test loss, nats per token")
-        axes.legend(loc="upper right")
+        legend(figure, axes)
         title = "What context is worth"
         words = f"Test loss in nats per token by position in windows of {length} tokens, one line per variant."
         drawing = svg(figure, f"{study.name}-positions", title, words)
@@ -161,12 +167,12 @@ def positions(study: StudyView) -> Drawing:
         "Mean over test windows, averaged over neighbouring positions; the headline scores the shaded half. "
         "A line that stops falling shows how much context a variant can use."
     )
-    return Drawing(f"{study.name}-positions", title, caption, drawing)
+    return Drawing("learning", f"{study.name}-positions", title, caption, drawing)
 
 
 def entropy(study: StudyView, key: str, title: str, caption: str) -> Drawing:
     """An entropy of the selection layers over training, as a share of its maximum: each layer thin, their mean thick."""
-    with canvas(2.9) as (figure, axes):
+    with canvas(2.4 + legend_height(1)) as (figure, axes):
         for variant in study.variants:
             layers = _entropy_layers(variant)
             for index, (steps, values) in enumerate(layers):
@@ -179,9 +185,9 @@ def entropy(study: StudyView, key: str, title: str, caption: str) -> Drawing:
         axes.set_ylim(0, 1.04)
         short_numbers(axes)
         finish(axes, "predicted tokens", "share of the maximum")
-        axes.legend(loc="lower left")
+        legend(figure, axes)
         drawing = svg(figure, f"{study.name}-{key}", title, f"{title} as a share of its maximum, over training.")
-    return Drawing(f"{study.name}-{key}", title, caption, drawing)
+    return Drawing("selection", f"{study.name}-{key}", title, caption, drawing)
 
 
 _SHARED = "Mean over finished seeds with its 95 % t interval; dashed, the trigram's score on the test text."
@@ -206,7 +212,7 @@ _ENTROPIES = (
 
 def _rows(axes: Axes, count: int) -> None:
     """Room for `count` rows from the top down, without a vertical scale."""
-    axes.set_ylim(count - 0.45, -0.75)
+    axes.set_ylim(count - 0.4, -0.75)
     axes.set_yticks([])
 
 
@@ -232,6 +238,13 @@ def _interval_row(
     )
     if mean is not None:
         axes.plot([mean], [y], "D", color=color, markersize=6.5, markeredgecolor=PAPER, markeredgewidth=1.2, zorder=3)
+
+
+def _aside(axes: Axes, y: int, text: str) -> None:
+    """A remark at the end of a row, below its numbers."""
+    across = blended_transform_factory(axes.transAxes, axes.transData)
+    plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
+    axes.text(1, y + 0.37, text, transform=across, color=MUTED, fontsize=7.5, ha="right", va="center", bbox=plate)
 
 
 def _mark(axes: Axes, x: float, label: str, line: int) -> None:
@@ -272,9 +285,7 @@ def _lost(axes: Axes, x: list[float], y: list[float], variant: VariantView) -> N
     """A run that diverged: thin, and crossed out where its evaluations end."""
     color = variant_color(variant.place)
     axes.plot(x, y, color=color, linewidth=0.9, linestyle=(0, (1, 1)), zorder=2)
-    axes.plot(
-        x[-1:], y[-1:], "x", color=color, markersize=7, markeredgewidth=1.8, zorder=4, label=f"{variant.name}, diverged"
-    )
+    axes.plot(x[-1:], y[-1:], "x", color=color, markersize=7, markeredgewidth=1.8, zorder=4, label="diverged run")
 
 
 def _binned(losses: Any) -> tuple[Any, Any]:

@@ -60,6 +60,20 @@ def inequalities(study: StudyView) -> str:
     )
 
 
+def limits(study: StudyView) -> list[str]:
+    """What a reader might look for and does not find here."""
+    return [
+        "Not measured in this suite: whether a network sees the future or mixes the rows of a batch (audits).",
+        "Not measured in this suite: other learning rates; each variant was trained with the one its configuration names.",
+        "Not measured in this suite: speed, latency and memory on an otherwise idle machine. Seconds and milliseconds "
+        "shown here were taken while runs shared it.",
+        f"One data set ({study.comparison['dataset']}), one size and one budget: nothing here says how differences grow or "
+        "shrink with any of them.",
+        "Seeds vary initialisation and the order of batches; the text and its splits are the same for all, so intervals "
+        "say nothing about other texts.",
+    ]
+
+
 def difference_words(variant: VariantView) -> str:
     """`better`, `worse`, or why neither can be said; for tables."""
     difference = variant.difference
@@ -92,13 +106,11 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
     name, baseline = variant.name, study.baseline.name
     size = signed_interval(difference["interval"])
     if words in ("better", "worse"):
-        said = f"{name} is {words} by {fixed(abs(difference['mean']))} {_METRIC} (paired difference {size})"
+        said = f"{name} is {words} by {fixed(abs(difference['mean']))} {_METRIC} (paired 95 % interval {size})"
     elif words == "not told apart":
         said = f"{name} cannot be told apart from {baseline} (paired difference {signed(difference['mean'])} {size})"
     elif words == "one pair":
-        said = (
-            f"{name} differs by {signed(difference['mean'])} at the one seed there is, which says nothing about chance"
-        )
+        said = f"{name} differs by {signed(difference['mean'])} at the one seed that can be paired, which says nothing about chance"
     else:
         said = f"{name} has no seed that can be paired with {baseline}"
     diverged = variant.row["statuses"].count("diverged")
@@ -112,5 +124,5 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
 def _seeds(variant: VariantView) -> str:
     total, finished = len(variant.runs), len(variant.finished)
     if finished < total:
-        return f"{finished} of {total} seeds, the others diverged"
+        return f"{finished} of {total} seeds; {total - finished} diverged"
     return f"{total} seed{'s' if total > 1 else ''}"

@@ -26,7 +26,7 @@ COLUMNS = [
 ]
 
 HEADERS = [
-    "",
+    "variant",
     "bits per byte",
     "95 % interval",
     "nats per token",
@@ -34,7 +34,7 @@ HEADERS = [
     "total parameters",
     "tokens",
     "training FLOPs",
-    "training s",
+    "training\u00a0s",
     "seeds",
 ]
 

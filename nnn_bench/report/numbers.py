@@ -47,7 +47,9 @@ def power(value: float | None) -> str:
     mantissa = value / 10**exponent
     if f"{abs(mantissa):.2f}" == "10.00":
         mantissa, exponent = mantissa / 10, exponent + 1
-    return f"{mantissa:.2f} × 10{str(exponent).translate(_SUPERSCRIPT)}".replace("-", _MINUS)
+    return f"{mantissa:.2f}{_NARROW_SPACE}×{_NARROW_SPACE}10{str(exponent).translate(_SUPERSCRIPT)}".replace(
+        "-", _MINUS
+    )
 
 
 def percent(share: float, places: int = 2) -> str:

@@ -1,46 +1,32 @@
-"""The tables of a report: full numbers for CSV, and the cells people read for HTML and Markdown."""
+"""The tables people read, for HTML and Markdown: headers with units, ready texts in the cells."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
+from nnn_bench.report.collect import RunView, StudyView, VariantView
 from nnn_bench.report.finding import difference_words
 from nnn_bench.report.headline import COLUMNS
 from nnn_bench.report.numbers import NONE, fixed, probability, signed, signed_interval, whole
 
 Cell = str | int | float | None
+ENTROPIES = ["aggregate_entropy", "sample_entropy", "maximum_entropy"]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A table for people: headers with units, and rows of ready texts; the first column names the row."""
+    """A table for people: headers with units, and rows of ready texts; the first column names the row.
+
+    `texts` are the columns of words, aligned left; all others hold numbers.
+    """
 
     headers: list[str]
     rows: list[list[str]]
-
-
-def csv_tables(suite: SuiteView) -> dict[str, str]:
-    """File name -> CSV text, with every number as precise as it was read."""
-    makers = {
-        "headline.csv": (COLUMNS, headline_rows),
-        "differences.csv": (_DIFFERENCES, _difference_rows),
-        "runs.csv": (_RUNS, _run_rows),
-        "curves.csv": (_CURVES, _curve_rows),
-        "positions.csv": (["variant", "seed", "position", "nats"], _position_rows),
-        "selection.csv": (_SELECTION, _selection_rows),
-        "receipts.csv": (["variant", "field", "value"], _receipt_rows),
-    }
-    return {
-        name: _csv(["study", *headers], ([study.name, *row] for study in suite.studies for row in rows(study)))
-        for name, (headers, rows) in makers.items()
-    }
+    texts: tuple[int, ...] = (0,)
 
 
 def headline_rows(study: StudyView) -> list[list[Cell]]:
@@ -61,8 +47,8 @@ def differences(study: StudyView) -> Shown:
         size = signed_interval(difference["interval"]) or NONE
         row = [variant.name, signed(difference["mean"]), size, probability(difference["p"]), pairs]
         rows.append([*row, difference_words(variant)])
-    headers = ["variant", "difference, bits per byte", "95 % interval", "p", "pairs", "than the baseline"]
-    return Shown(headers, rows)
+    headers = ["variant", "difference, bits per byte", "95 % interval", "p", "pairs", "in words"]
+    return Shown(headers, rows, texts=(0, 5))
 
 
 def runs(variant: VariantView) -> Shown:
@@ -72,8 +58,8 @@ def runs(variant: VariantView) -> Shown:
             str(run.seed),
             run.status,
             fixed(run.value, 4),
-            fixed(_test(run, "loss"), 4),
-            fixed(_test(run, "all_positions_bits_per_byte"), 4),
+            fixed(final_score(run, "loss"), 4),
+            fixed(final_score(run, "all_positions_bits_per_byte"), 4),
             whole(run.result["steps"]),
             fixed(run.result["seconds"], 1),
             run.result["fingerprint"],
@@ -81,7 +67,7 @@ def runs(variant: VariantView) -> Shown:
         for run in variant.runs
     ]
     headers = ["seed", "status", "bits per byte", "nats per token", "bits per byte, all positions", "steps"]
-    return Shown([*headers, "training seconds (indicative)", "fingerprint"], rows)
+    return Shown([*headers, "training seconds (indicative)", "fingerprint"], rows, texts=(0, 1, 7))
 
 
 def sources_shape(study: StudyView) -> Shown:
@@ -115,7 +101,7 @@ def selection(study: StudyView) -> Shown | None:
             ]
             rows.append([variant.name, layer, shares + more, *entropies])
     headers = ["variant", "layer", "choices, %", "aggregate entropy, nats", "per-sample entropy, nats"]
-    return Shown(headers, rows) if rows else None
+    return Shown(headers, rows, texts=(0, 1)) if rows else None
 
 
 def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
@@ -130,7 +116,7 @@ def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
 def markdown(table: Shown) -> str:
     """A Markdown table; cells are escaped, columns of numbers aligned right."""
     head, *body = (" | ".join(markdown_text(cell) for cell in row) for row in [table.headers, *table.rows])
-    rule = " | ".join(["---", *["---:"] * (len(table.headers) - 1)])
+    rule = " | ".join("---" if index in table.texts else "---:" for index in range(len(table.headers)))
     return "\n".join(f"| {line} |" for line in [head, rule, *body])
 
 
@@ -141,14 +127,6 @@ def markdown_text(text: str) -> str:
     for letter in "_[]":
         text = text.replace(letter, f"\\{letter}")
     return " ".join(text.split())
-
-
-_DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
-_RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]
-_RUNS += ["tokens", "flops", "training_seconds", "fingerprint", "run"]
-_CURVES = ["variant", "seed", "step", "tokens", "flops", "seconds", "validation_loss", "validation_bits_per_byte"]
-_ENTROPIES = ["aggregate_entropy", "sample_entropy", "maximum_entropy"]
-_SELECTION = ["variant", "seed", "step", "layer", *_ENTROPIES, "frequency"]
 
 
 def _variant_headline(variant: VariantView) -> list[Cell]:
@@ -171,58 +149,7 @@ def _variant_headline(variant: VariantView) -> list[Cell]:
     ]
 
 
-def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant in study.challengers:
-        found = variant.difference or {}
-        low, high = found["interval"] or (None, None)
-        by_seed = json.dumps(dict(zip(found["seeds"], found["values"], strict=True)))
-        pairs = len(found["seeds"])
-        baseline = study.comparison["baseline"]
-        yield [variant.name, baseline, found["mean"], low, high, found["p"], pairs, len(variant.runs) - pairs, by_seed]
-
-
-def _run_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant, run in _each_run(study):
-        result = run.result
-        validation = (result["validation"] or {}).get("bits_per_byte")
-        scores = [run.value, _test(run, "loss"), validation]
-        counts = [result[name] for name in ("steps", "tokens", "flops", "seconds", "fingerprint")]
-        yield [variant.name, run.seed, run.status, *scores, *counts, run.key]
-
-
-def _curve_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant, run in _each_run(study):
-        for row in run.validation:
-            places = [row[name] for name in ("step", "tokens", "flops", "seconds", "loss", "bits_per_byte")]
-            yield [variant.name, run.seed, *places]
-
-
-def _position_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant, run in _each_run(study):
-        if run.finished:
-            for position, nats in enumerate(run.result["test"]["by_position"]):
-                yield [variant.name, run.seed, position, nats]
-
-
-def _selection_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant, run in _each_run(study):
-        for row in run.validation:
-            for layer, values in (row.get("selection") or {}).items():
-                entropies = [values[name] for name in _ENTROPIES]
-                yield [variant.name, run.seed, row["step"], layer, *entropies, json.dumps(values["frequency"])]
-
-
-def _receipt_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant in study.variants:
-        for field, value in flat(variant.receipt):
-            yield [variant.name, field, value]
-
-
-def _each_run(study: StudyView) -> Iterator[tuple[VariantView, RunView]]:
-    return ((variant, run) for variant in study.variants for run in variant.runs)
-
-
-def _test(run: RunView, name: str) -> float | None:
+def final_score(run: RunView, name: str) -> float | None:
     return run.result["test"][name] if run.finished and run.result["test"] else None
 
 
@@ -264,7 +191,7 @@ def _last_selection(variant: VariantView) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for layer in last[0] if last else ():
         statistics = [selection[layer] for selection in last]
-        found[layer] = {name: _mean([s[name] for s in statistics]) for name in _ENTROPIES}
+        found[layer] = {name: _mean([s[name] for s in statistics]) for name in ENTROPIES}
         by_choice = zip(*(s["frequency"] for s in statistics), strict=True)
         found[layer]["frequency"] = [_mean(list(shares)) for shares in by_choice]
     return found
@@ -272,16 +199,3 @@ def _last_selection(variant: VariantView) -> dict[str, dict[str, Any]]:
 
 def _mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
-
-
-def _csv(headers: list[str], rows: Iterator[list[Cell]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(headers)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def _harmless(cell: Cell) -> Cell:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t", "\r") else cell

@@ -1,0 +1,126 @@
+"""The n-gram ladder: what counting alone reaches on the same text, so that a loss can be read.
+
+Interpolated Witten-Bell back-off. For a context h of n - 1 tokens that was seen c(h) times before D(h) different tokens,
+
+    p_n(w | h) = (c(h, w) + D(h) p_{n-1}(w | h')) / (c(h) + D(h))        h' is h without its oldest token
+    p_n(w | h) = p_{n-1}(w | h')                                         where h was never seen
+    p_0(w)     = 1 / V
+
+Counting is sorting: the number of an n-gram is its rank among those seen, and the (n+1)-grams are pairs (rank of the first
+n tokens, next token), so that a key fits 64 bits at any order and vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnn_bench.config.errors import UserError
+from nnn_bench.data.batches import EvaluationWindows
+from nnn_bench.data.store import TokenStore
+
+ORDERS = 6
+FLOOR_ORDER = 3
+
+_UNSEEN = -1
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The n-grams seen, as sorted keys (rank of the context x V + token), and the counts of their contexts."""
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    context_counts: NDArray[np.int64]
+    context_kinds: NDArray[np.int64]
+
+    @property
+    def contexts(self) -> int:
+        return int(np.count_nonzero(self.context_counts))
+
+    def ranks(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rank of each key among those seen, or -1."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, _UNSEEN)
+
+
+class NgramModel:
+    """Counts of orders 1 to `orders` over `tokens` `(N,)`, N >= orders, of ids below `vocabulary`."""
+
+    def __init__(self, tokens: NDArray[np.integer], vocabulary: int, orders: int = ORDERS):
+        self.vocabulary = vocabulary
+        self.orders: list[_Order] = []
+        following = np.asarray(tokens, dtype=np.int64)
+        contexts, known = np.zeros(len(following), dtype=np.int64), 1  # rank of the context before each token
+        for _ in range(orders):
+            keys, ranks, counts = np.unique(contexts * vocabulary + following, return_inverse=True, return_counts=True)
+            owners = keys // vocabulary
+            totals = np.bincount(owners, weights=counts, minlength=known).astype(np.int64)
+            self.orders.append(_Order(keys, counts, totals, np.bincount(owners, minlength=known)))
+            # the n-gram that ends just before a token is the context of its (n+1)-gram
+            contexts, following, known = ranks[:-1], following[1:], len(keys)
+
+    def probabilities(self, tokens: NDArray[np.integer], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """p(tokens[i] | what stands before it in `tokens`) for i in `positions`, `(orders, positions)`.
+
+        A token with fewer than n - 1 tokens before it has no context of order n, and backs off.
+        """
+        stream = np.asarray(tokens, dtype=np.int64)
+        contexts = np.zeros(len(stream), dtype=np.int64)
+        estimate = np.full(len(positions), 1.0 / self.vocabulary)
+        found = np.empty((len(self.orders), len(positions)))
+        for n, order in enumerate(self.orders):
+            ranks = np.where(contexts == _UNSEEN, _UNSEEN, order.ranks(contexts * self.vocabulary + stream))
+            estimate = _interpolated(order, contexts[positions], ranks[positions], estimate)
+            found[n] = estimate
+            contexts = np.concatenate([[_UNSEEN], ranks[:-1]])
+        return found
+
+
+def _interpolated(
+    order: _Order, contexts: NDArray[np.int64], ranks: NDArray[np.int64], lower: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Probabilities at one order from those of the order below, all `(positions,)`."""
+    counts = np.where(ranks == _UNSEEN, 0, order.counts[ranks])
+    totals = np.where(contexts == _UNSEEN, 0, order.context_counts[contexts])
+    kinds = order.context_kinds[contexts]
+    # the last n-gram of the text is a context that nothing followed: seen, yet without counts
+    return np.where(totals == 0, lower, (counts + kinds * lower) / np.maximum(totals + kinds, 1))
+
+
+def ladder(store: TokenStore, context: int, training_characters: int, test_tokens: int) -> dict[str, Any]:
+    """Losses of orders 1 to 6, counted on what a run may see and scored on the targets it is scored on.
+
+    `loss` is in nats per token; `test_tokens` in the result is the number of targets really scored. Raises `UserError` when
+    the training split is shorter than `training_characters` or the test split has no window of `context`.
+    """
+    if not ORDERS <= training_characters <= len(store.train):
+        raise UserError(
+            f"is {training_characters:,}, but the training split has {len(store.train):,} and n-grams need {ORDERS}",
+            key="language.training_characters",
+        )
+    positions = EvaluationWindows(store.test, context, test_tokens).scored_positions
+    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary)
+    nats = -np.log(model.probabilities(store.test[: positions[-1] + 1], positions)).sum(axis=1)
+    text_bytes = int(np.asarray(store.manifest.token_bytes)[store.test[positions]].sum())
+    return {
+        "dataset": store.manifest.dataset,
+        "tokenizer": store.manifest.tokenizer,
+        "training_characters": training_characters,
+        "test_tokens": len(positions),
+        "context": context,
+        "floor_order": FLOOR_ORDER,
+        "orders": [
+            {
+                "order": n,
+                "loss": float(total) / len(positions),
+                "bits_per_byte": float(total) / (math.log(2) * text_bytes),
+                "contexts": order.contexts,
+            }
+            for n, (total, order) in enumerate(zip(nats, model.orders, strict=True), start=1)
+        ],
+    }

@@ -1,0 +1,99 @@
+"""The tables machines read: CSV, long form, every number as precise as it was read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+
+from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
+from nnn_bench.report.headline import COLUMNS
+from nnn_bench.report.tables import ENTROPIES, Cell, final_score, flat, headline_rows
+
+_DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
+_RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]
+_RUNS += ["tokens", "flops", "training_seconds", "fingerprint", "run"]
+_CURVES = ["variant", "seed", "step", "tokens", "flops", "seconds", "validation_loss", "validation_bits_per_byte"]
+_SELECTION = ["variant", "seed", "step", "layer", *ENTROPIES, "frequency"]
+
+
+def csv_tables(suite: SuiteView) -> dict[str, str]:
+    """File name -> CSV text, with every number as precise as it was read."""
+    makers = {
+        "headline.csv": (COLUMNS, headline_rows),
+        "differences.csv": (_DIFFERENCES, _difference_rows),
+        "runs.csv": (_RUNS, _run_rows),
+        "curves.csv": (_CURVES, _curve_rows),
+        "positions.csv": (["variant", "seed", "position", "nats"], _position_rows),
+        "selection.csv": (_SELECTION, _selection_rows),
+        "receipts.csv": (["variant", "field", "value"], _receipt_rows),
+    }
+    return {
+        name: _csv(["study", *headers], ([study.name, *row] for study in suite.studies for row in rows(study)))
+        for name, (headers, rows) in makers.items()
+    }
+
+
+def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant in study.challengers:
+        found = variant.difference or {}
+        low, high = found["interval"] or (None, None)
+        by_seed = json.dumps(dict(zip(found["seeds"], found["values"], strict=True)))
+        pairs = len(found["seeds"])
+        baseline = study.comparison["baseline"]
+        yield [variant.name, baseline, found["mean"], low, high, found["p"], pairs, len(variant.runs) - pairs, by_seed]
+
+
+def _run_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        result = run.result
+        validation = (result["validation"] or {}).get("bits_per_byte")
+        scores = [run.value, final_score(run, "loss"), validation]
+        counts = [result[name] for name in ("steps", "tokens", "flops", "seconds", "fingerprint")]
+        yield [variant.name, run.seed, run.status, *scores, *counts, run.key]
+
+
+def _curve_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        for row in run.validation:
+            places = [row[name] for name in ("step", "tokens", "flops", "seconds", "loss", "bits_per_byte")]
+            yield [variant.name, run.seed, *places]
+
+
+def _position_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        if run.finished:
+            for position, nats in enumerate(run.result["test"]["by_position"]):
+                yield [variant.name, run.seed, position, nats]
+
+
+def _selection_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        for row in run.validation:
+            for layer, values in (row.get("selection") or {}).items():
+                entropies = [values[name] for name in ENTROPIES]
+                yield [variant.name, run.seed, row["step"], layer, *entropies, json.dumps(values["frequency"])]
+
+
+def _receipt_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant in study.variants:
+        for field, value in flat(variant.receipt):
+            yield [variant.name, field, value]
+
+
+def _each_run(study: StudyView) -> Iterator[tuple[VariantView, RunView]]:
+    return ((variant, run) for variant in study.variants for run in variant.runs)
+
+
+def _csv(headers: list[str], rows: Iterator[list[Cell]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    """Text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t", "\r") else cell

@@ -1,0 +1,185 @@
+"""The pages: what was collected, put into templates that escape everything they are given.
+
+The HTML page needs nothing beside itself: styles and figures are inside, there is no script, and its content policy
+forbids the browser to load anything.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nnn_bench.report.collect import StudyView, SuiteView, VariantView
+from nnn_bench.report.figure_style import themed
+from nnn_bench.report.figures import Drawing
+from nnn_bench.report.finding import equalities, finding, inequalities, limits, warning
+from nnn_bench.report.headline import COLUMNS, HEADERS, headline_cells
+from nnn_bench.report.tables import (
+    Shown,
+    differences,
+    flat,
+    headline_rows,
+    markdown,
+    markdown_text,
+    runs,
+    selection,
+    sources_shape,
+)
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def html_page(suite: SuiteView, drawings: dict[str, list[Drawing]], tables: list[str]) -> str:
+    """`index.html`. `drawings` holds the figures of each study by its name, `tables` the names of the CSV files."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return _environment().get_template("index.html.j2").render(
+        suite=suite,
+        studies=[_study(suite, study, drawings[study.name]) for study in suite.studies],
+        tables=tables,
+        style=Markup(style),
+        headline_headers=HEADERS,
+    )  # fmt: skip
+
+
+def markdown_page(suite: SuiteView, drawings: dict[str, list[Drawing]]) -> str:
+    """`report.md`, which names the figures by their files."""
+    studies = [_study(suite, study, drawings[study.name]) for study in suite.studies]
+    text = _environment().get_template("report.md.j2").render(suite=suite, studies=studies)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(md=markdown_text, md_table=markdown, md_block=_markdown_block, sentence=_sentence)
+    return environment
+
+
+def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[str, Any]:
+    """Everything the templates show of a study, as texts and tables."""
+    rows = _headline(study)
+    content = {
+        "name": study.name,
+        "title": study.comparison["title"],
+        "question": study.comparison["question"],
+        "baseline": study.baseline.name,
+        "warning": warning(study),
+        "finding": finding(study),
+        "equalities": equalities(study),
+        "inequalities": inequalities(study),
+        "headline": rows,
+        "headline_table": Shown(HEADERS, [row["cells"] for row in rows]),
+        "differences": differences(study),
+        "drawings": _grouped(drawings),
+        "all_drawings": drawings,
+        "selection": selection(study),
+        "variants": [_variant(suite, variant) for variant in study.variants],
+        "samples": _samples(study),
+        "shape": sources_shape(study),
+        "environment": _environments(study),
+        "limits": limits(study),
+        "places": {variant.name: variant.place for variant in study.variants},
+    }
+    content["sections"] = [
+        (anchor, title)
+        for anchor, title, there in (
+            ("headline", "Result", True),
+            ("differences", "Differences", True),
+            ("curves", "Learning", True),
+            ("selection", "Selection", bool(content["selection"])),
+            ("receipts", "Receipts", True),
+            ("samples", "Samples", bool(content["samples"])),
+            ("shape", "In the sources’ columns", True),
+            ("environment", "Environment", True),
+            ("limits", "Limits", True),
+        )
+        if there
+    ]
+    return content
+
+
+def _headline(study: StudyView) -> list[dict[str, Any]]:
+    """Rows of the headline table: ready cells, the colour's place, and the marks beside the name."""
+    by_name = {variant.name: variant for variant in study.variants}
+    floor = f"{study.comparison['ladder']['floor_order']}-gram"
+    rows = []
+    for row in headline_rows(study):
+        texts = {"study": study.name} | {
+            column: "" if cell is None else str(cell) for column, cell in zip(COLUMNS, row, strict=True)
+        }
+        variant = by_name.get(texts["name"]) if texts["kind"] == "variant" else None
+        tags = []
+        if variant is None:
+            tags += [{"text": "floor", "bad": False}] if texts["name"] == floor else []
+        else:
+            tags += [{"text": "baseline", "bad": False}] if variant.is_baseline else []
+            lost = len(variant.runs) - len(variant.finished)
+            tags += [{"text": f"{lost} diverged", "bad": True}] if lost else []
+        place = variant.place if variant else None
+        rows.append({"kind": texts["kind"], "cells": headline_cells(texts), "place": place, "tags": tags})
+    return rows
+
+
+def _grouped(drawings: list[Drawing]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {"standing": [], "learning": [], "selection": []}
+    for drawing in drawings:
+        shown = {"heading": drawing.heading, "caption": drawing.caption, "inline": Markup(themed(drawing.svg))}
+        groups[drawing.group].append(shown)
+    return groups
+
+
+def _variant(suite: SuiteView, variant: VariantView) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "place": variant.place,
+        "summary": variant.summary,
+        "source": variant.source,
+        "runs": runs(variant),
+        "receipt": [(name, str(value)) for name, value in flat(variant.receipt)],
+        "command": f"nnn-bench run {suite.name} {variant.name}",
+    }
+
+
+def _samples(study: StudyView) -> list[tuple[str, list[tuple[VariantView, str]]]]:
+    """(prompt, what each variant wrote after it), from the first finished seed of each variant."""
+    found: dict[str, list[tuple[VariantView, str]]] = {}
+    for variant in study.variants:
+        for sample in variant.finished[0].result["samples"] if variant.finished else ():
+            found.setdefault(sample["prompt"], []).append((variant, sample["text"]))
+    return [(prompt or "(none)", texts) for prompt, texts in found.items()]
+
+
+def _environments(study: StudyView) -> list[tuple[str, str]]:
+    """Name and value of each fact about the machines; every value that occurred, where runs differ."""
+    found: dict[str, list[str]] = {
+        "dataset": [study.comparison["dataset"]],
+        "tokenizer": [study.comparison["tokenizer"]],
+    }
+    for variant in study.variants:
+        for run in variant.runs:
+            for name, value in run.result["environment"].items():
+                text = str(value)
+                if text not in found.setdefault(name.replace("_", " "), []):
+                    found[name.replace("_", " ")].append(text)
+    return [(name, ", ".join(values)) for name, values in found.items()]
+
+
+def _sentence(text: str) -> str:
+    """A summary as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _markdown_block(text: str) -> str:
+    """A code block whose fence is longer than any run of backticks in the text."""
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
