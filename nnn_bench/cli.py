@@ -66,7 +66,7 @@ def main() -> None:
     except Exception as error:
         usage = getattr(error, "format_message", None)  # a misspelt verb or option
         if usage is not None:
-            _stop(_usage_with_nearest(error, usage()), EXIT_BAD_INPUT)
+            _stop(f"{usage()} See nnn-bench --help.", EXIT_BAD_INPUT)
         if type(error).__name__ == "Terminated":
             _stop(str(error), EXIT_TERMINATED)
         raise
@@ -75,15 +75,6 @@ def main() -> None:
 def _stop(message: str, code: int) -> None:
     print(f"{ERROR_PREFIX}{message}", file=sys.stderr)
     sys.exit(code)
-
-
-def _usage_with_nearest(error: Exception, message: str) -> str:
-    message = message.rstrip(".")
-    if message.startswith("No such command"):
-        context: Any = getattr(error, "ctx", None)
-        word = message.split("'")[1]
-        return f"{message}; {nearest(word, context.command.commands)}"
-    return f"{message}; see nnn-bench --help"
 
 
 def _open() -> tuple[Project, Catalog]:

@@ -38,7 +38,7 @@ WRONG = [
     (["train", "tiny", "tiny", "gpt2", "--seeds", "one"], "--seeds: 'one' is not a list of seeds such as 0,1,2"),
     (["data", "prepare", "shakespear"], "there is no dataset 'shakespear'; did you mean 'shakespeare'?"),
     (["data", "prepare", "tiny", "--tokenizer", "character"], "did you mean 'characters'?"),
-    (["rnu"], "No such command 'rnu'; did you mean 'run'?"),
+    (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
     (["run", "--corse", "2"], "No such option"),
     (["ui", "--port", "0"], "Invalid value for '--port'"),
 ]

@@ -111,12 +111,9 @@ def test_flat_names_every_leaf() -> None:
 
 
 def test_a_figure_takes_every_colour_from_the_page() -> None:
-    drawing = '<svg width="1pt" height="2pt" viewBox="0 0 1 2"><path style="fill: #0072b2; stroke: #2a313b"/><rect width="3"/></svg>'
-    shown = themed(drawing)
-    assert (
-        shown
-        == '<svg viewBox="0 0 1 2"><path style="fill: var(--variant-1); stroke: var(--ink)"/><rect width="3"/></svg>'
-    )
+    inside = '<path style="fill: {}; stroke: {}"/><rect width="3"/></svg>'
+    drawing = '<svg width="1pt" height="2pt" viewBox="0 0 1 2">' + inside.format("#0072b2", "#2a313b")
+    assert themed(drawing) == '<svg viewBox="0 0 1 2">' + inside.format("var(--variant-1)", "var(--ink)")
 
 
 def _palettes() -> list[dict[str, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from nnn_bench.config.paths import Project
 from nnn_bench.config.schema import Dataset
 from nnn_bench.data.cleaning import as_text, clean
 from nnn_bench.data.sources import fetch
-from nnn_bench.data.store import SPLITS, Manifest, Split, SplitName, read_manifest
+from nnn_bench.data.store import SPLITS, Manifest, Split, SplitName, read_manifest, tokenizer_class, tokenizer_module
 
 _LEAST_TOKENS = 2  # of a split: one input and its target
 
@@ -31,6 +30,7 @@ def prepare(name: str, dataset: Dataset, tokenizer: str, project: Project) -> Ma
 
     Raises `UserError` for content that cannot be had or used; what was there before stays.
     """
+    tokenizer_module(tokenizer)  # refuse an unknown one before anything is made
     folder = project.tokens(name, tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -48,7 +48,7 @@ def prepare(name: str, dataset: Dataset, tokenizer: str, project: Project) -> Ma
                 key="sha256",
             )
         parts = split(text, dataset, file=_shown(name, dataset))
-        made = importlib.import_module(f"nnn_bench.data.tokenizers.{tokenizer}").Tokenizer.train(parts["train"])
+        made = tokenizer_class(tokenizer).train(parts["train"])
         dtype: Literal["uint16", "uint32"] = "uint16" if made.size <= 1 << 16 else "uint32"
         (folder / "manifest.json").unlink(
             missing_ok=True
@@ -97,7 +97,7 @@ def split(text: str, dataset: Dataset, *, file: str) -> dict[SplitName, str]:
 
 def _fingerprint(dataset: Dataset, tokenizer: str, content: bytes) -> str:
     settings = dataset.model_dump(mode="json", exclude={"summary", "licence", "citation", "source"})
-    source = closure_hash("nnn_bench.data.prepare", f"nnn_bench.data.tokenizers.{tokenizer}")
+    source = closure_hash("nnn_bench.data.prepare", tokenizer_module(tokenizer))
     return digest([settings, tokenizer, hashlib.sha256(content).hexdigest(), source])
 
 

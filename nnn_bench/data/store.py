@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nnn_bench.config.errors import UserError
+from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.files import digest, read_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import Settings, validate
@@ -72,11 +72,27 @@ class TokenStore:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        module = importlib.import_module(f"nnn_bench.data.tokenizers.{self.manifest.tokenizer}")
-        return module.Tokenizer.from_data(read_json(self._folder / "vocabulary.json"))
+        return tokenizer_class(self.manifest.tokenizer).from_data(read_json(self._folder / "vocabulary.json"))
 
     def _shard(self, name: SplitName) -> Tokens:
         return np.memmap(self._folder / f"{name}.bin", dtype=np.dtype(self.manifest.dtype).newbyteorder("<"), mode="r")
+
+
+def tokenizer_module(name: str) -> str:
+    """Dotted module of the tokenizer `name`; its file name is the name the YAML uses."""
+    known = [path.stem for path in (Path(__file__).parent / "tokenizers").glob("[a-z]*.py")]
+    if name not in known:
+        raise UserError(f"there is no tokenizer {name!r}; {nearest(name, known)}")
+    return f"nnn_bench.data.tokenizers.{name}"
+
+
+def tokenizer_class(name: str) -> Any:
+    """The class `Tokenizer` of the file `tokenizers/NAME.py`.
+
+    It is looked up by name, so a tokenizer's source is no part of a run's closure: a run depends on token ids, which the
+    manifest hashes, not on the code that made them.
+    """
+    return importlib.import_module(tokenizer_module(name)).Tokenizer
 
 
 def read_manifest(folder: Path) -> Manifest | None:

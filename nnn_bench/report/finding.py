@@ -110,7 +110,8 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
     elif words == "not told apart":
         said = f"{name} cannot be told apart from {baseline} (paired difference {signed(difference['mean'])} {size})"
     elif words == "one pair":
-        said = f"{name} differs by {signed(difference['mean'])} at the one seed that can be paired, which says nothing about chance"
+        size = signed(difference["mean"])
+        said = f"{name} differs by {size} at the one seed that can be paired, which says nothing about chance"
     else:
         said = f"{name} has no seed that can be paired with {baseline}"
     diverged = variant.row["statuses"].count("diverged")
