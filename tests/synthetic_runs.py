@@ -153,14 +153,14 @@ def _replace_line(path: Path, key: str, value: str) -> None:
 
 
 def _rows(spec: RunSpec, seed: int, receipt: dict[str, Any], diverged: bool) -> Iterable[dict[str, Any]]:
-    """Train rows every fiftieth of the run and validation rows at each evaluation, as `record.jsonl` holds them."""
+    """Train rows every twentieth of the run and validation rows at each evaluation, as `record.jsonl` holds them."""
     last_loss, flops, seconds = CHARACTER.get(spec.variant, (2.6, 1.5e6, 30.0))
     noise = random.Random(f"{spec.variant}-{seed}")
     paired = 0.012 * random.Random(seed).gauss(0, 1)  # shared by all variants of a seed
     last_loss = (last_loss + paired + 0.006 * noise.gauss(0, 1)) * math.log(2)
     steps = receipt["steps"]
     stops = {steps * (i + 1) // spec.scale.evaluations for i in range(spec.scale.evaluations)}
-    for step in sorted({*range(max(1, steps // 50), steps + 1, max(1, steps // 50)), *stops}):
+    for step in sorted({*range(max(1, steps // 20), steps + 1, max(1, steps // 20)), *stops}):
         share = step / steps
         loss = last_loss * (1 + 0.42 * (share**-0.3 - 1))
         common = {

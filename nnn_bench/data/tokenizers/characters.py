@@ -40,7 +40,7 @@ class Tokenizer:
         return [1, *(len(character.encode()) for character in self.characters)]
 
     def encode(self, text: str) -> NDArray[np.uint32]:
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
         return self._ids[points]
 
     def decode(self, ids: list[int]) -> str:
