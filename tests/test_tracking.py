@@ -64,6 +64,19 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def quick_migration(empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a database is made anew, take the migrated one: for tests of what happens around it."""
+    real = store.migrate
+
+    def copy_or_migrate(uri: str, own: Path | None) -> None:
+        if own is not None and not own.exists():
+            shutil.copy(empty_database, own)
+        real(uri, own)
+
+    monkeypatch.setattr(store, "migrate", copy_or_migrate)
+
+
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> tuple[Project, dict]:
     """A published study that no test changes."""
@@ -186,6 +199,7 @@ def test_a_diverged_run_is_shown_as_failed(tmp_path: Path, empty_database: Path)
     assert math.isfinite(run.data.metrics["train/loss"])  # the last one there is
 
 
+@pytest.mark.usefixtures("quick_migration")
 def test_a_deleted_database_is_rebuilt_with_the_same_runs(tmp_path: Path, empty_database: Path) -> None:
     project, catalog, _ = _published(tmp_path, empty_database)
     before = {(run.data.tags["nnn.run_key"], run.data.tags["nnn.content"]) for run in _shown(project)}
@@ -329,6 +343,7 @@ def test_initialise_makes_one_quiet_experiment_per_study(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("quick_migration")
 def test_a_deleted_experiment_comes_back(tmp_path: Path) -> None:
     project, _ = make_project(tmp_path, Synthetic(suite="smoke"))
     client, experiments = open_store(project, ["language"])
