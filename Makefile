@@ -13,7 +13,7 @@ bench: .venv/.installed
 	@$(BIN)/nnn-bench run $(SUITE)
 
 test: lint
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/.installed-test
 	@$(BIN)/ruff check .

@@ -54,13 +54,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 def main() -> None:
     """Entry point: every foreseen trouble is one line and an exit code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except UserError as error:
         _stop(str(error), EXIT_BAD_INPUT)
     except RunBusy as error:
         _stop(str(error), EXIT_BUSY)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _stop("stopped", 130)
     except Exception as error:
@@ -70,6 +68,7 @@ def main() -> None:
         if type(error).__name__ == "Terminated":
             _stop(str(error), EXIT_TERMINATED)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _stop(message: str, code: int) -> None:
@@ -313,9 +312,9 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")]
     """Browse the runs in the MLflow UI (this machine only)."""
     import os
 
-    from nnn_bench.tracking.server import ui_command
+    from nnn_bench.tracking.server import ui_address, ui_command
 
     project, _ = _open()
     command = ui_command(project, port)
-    print(f"http://127.0.0.1:{port}  (stop with Ctrl-C)", flush=True)
+    print(f"{ui_address(port)}  (stop with Ctrl-C)", flush=True)
     os.execv(command[0], command)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,15 @@ from types import FrameType
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import source_hash
-from nnn_bench.config.errors import ERROR_PREFIX, EXIT_BAD_INPUT, RunBusy, UserError, nearest
+from nnn_bench.config.errors import (
+    ERROR_PREFIX,
+    EXIT_BAD_INPUT,
+    EXIT_TERMINATED,
+    WARNING_PREFIX,
+    RunBusy,
+    UserError,
+    nearest,
+)
 from nnn_bench.config.expansion import Job, jobs, suite_specs, unique_specs
 from nnn_bench.config.files import digest, read_json, write_json
 from nnn_bench.config.paths import Project
@@ -39,9 +48,14 @@ def run_suite(
     with _only_one(project):
         if again:
             _forget(project, wanted)
-        code, log, started = _snakemake(project, catalog, suite, goals, cores, wanted)
+        started = time.time()
+        code, stopped, log = _snakemake(project, suite, goals, cores, wanted)
+    if stopped:
+        return EXIT_TERMINATED
     if code:
         return _explain(project, log, started)
+    for line in _said(project, started, WARNING_PREFIX):
+        print(line, file=sys.stderr)
     if not targets:
         _print_headline(project, suite)
     return 0
@@ -91,7 +105,8 @@ def _command(project: Project, suite: str, goals: list[str], cores: int | None, 
     parallel = ["--cores", str(cores)] if cores else []
     # our own lock replaces Snakemake's, which a killed process leaves behind
     start = [sys.executable, "-m", "snakemake", "--directory", str(project.root), "--nolock"]
-    return [*start, *parallel, *options, "--config", f"suite={suite}", "--", *goals]
+    profile = ["--workflow-profile", str(project.root / "workflow" / "profiles" / "default")]
+    return [*start, *profile, *parallel, *options, "--config", f"suite={suite}", "--", *goals]
 
 
 @contextmanager
@@ -115,12 +130,11 @@ def _forget(project: Project, wanted: list[Job]) -> None:
 
 
 def _snakemake(
-    project: Project, catalog: Catalog, suite: str, goals: list[str], cores: int | None, wanted: list[Job]
-) -> tuple[int, Path, float]:
-    """Run Snakemake to its end; exit code, its log, and when it started."""
+    project: Project, suite: str, goals: list[str], cores: int | None, wanted: list[Job]
+) -> tuple[int, bool, Path]:
+    """Run Snakemake to its end; its exit code, whether it was asked to stop, and its log."""
     log = project.root / "logs" / f"snakemake.{suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.time()
     with log.open("wb") as output:
         process = subprocess.Popen(
             _command(project, suite, goals, cores),
@@ -130,26 +144,28 @@ def _snakemake(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that a stop reaches the training jobs too, which then write checkpoints
         )
-        with _forwarded_stop(process):
+        with _forwarded_stop(process) as stopped:
             progress = Progress(project, wanted)
             while process.poll() is None:
                 progress.show()
                 time.sleep(0.2)
             progress.close()
-    return process.returncode, log, started
+    return process.returncode, stopped.is_set(), log
 
 
 @contextmanager
-def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM become a SIGTERM to Snakemake and all its jobs."""
+def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """While the block runs, SIGINT and SIGTERM become a SIGTERM to Snakemake and all its jobs, and set the event."""
+    stopped = threading.Event()
 
     def forward(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
         print("stopping: training jobs write a checkpoint first", file=sys.stderr, flush=True)
         os.killpg(process.pid, signal.SIGTERM)
 
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -157,17 +173,23 @@ def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _explain(project: Project, log: Path, started: float) -> int:
     """Say why the pipeline stopped: the one-line errors of its jobs, else where to look. Returns the exit code."""
-    lines = []
-    for path in sorted((project.root / "logs").rglob("*.log")):
-        if path.stat().st_mtime >= started:
-            found = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(ERROR_PREFIX)]
-            lines += [line for line in found[-1:] if line not in lines]
+    lines = _said(project, started, ERROR_PREFIX)
     for line in lines:
         print(line, file=sys.stderr)
     if lines:
         return EXIT_BAD_INPUT
     print(f"{ERROR_PREFIX}a step failed or was stopped; see {project.relative(log)}", file=sys.stderr)
     return 1
+
+
+def _said(project: Project, since: float, prefix: str) -> list[str]:
+    """Lines with `prefix` that jobs wrote to their logs since a time, each once; of one log the last alone."""
+    lines: list[str] = []
+    for path in sorted((project.root / "logs").rglob("*.log")):
+        if path.stat().st_mtime >= since:
+            found = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(prefix)]
+            lines += [line for line in found[-1:] if line not in lines]
+    return lines
 
 
 def _print_headline(project: Project, suite: str) -> None:

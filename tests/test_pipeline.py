@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.expansion import study_specs
 from nnn_bench.config.paths import Project
-from tests.tiny_project import call, edit, make_project
+from tests.tiny_project import call, edit, make_project, start
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -71,10 +73,11 @@ def test_a_changed_variant_redoes_its_own_runs_alone(project):
 
 def test_a_lost_job_output_is_made_again_without_training(project):
     before = results(project)
-    for path in project.results.glob("trained/*/*.json"):
-        path.unlink()
+    shutil.rmtree(project.results / "trained")
+    shutil.rmtree(project.results / "comparisons")
     assert call(project, "run", "tiny").returncode == 0
     assert results(project) == before
+    assert len(list(project.results.glob("trained/*/*.json"))) == 3
 
 
 def test_training_one_variant_again_gives_the_same_bits(project):
@@ -85,6 +88,21 @@ def test_training_one_variant_again_gives_the_same_bits(project):
     after = json.loads(path.read_text())
     assert after["started"] > before["started"]
     assert after["test"] == before["test"] and after["samples"] == before["samples"]
+
+
+def test_a_stopped_pipeline_leaves_checkpoints_and_goes_on(project):
+    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 96000")
+    process = start(project, "run", "tiny", "gpt2")
+    folder = project.results / "runs" / study_specs(Catalog(project), "tiny", "tiny")["gpt2"].key / "s0"
+    while process.poll() is None and not (folder / "record.jsonl").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and "stopping: training jobs write a checkpoint first" in errors
+    assert list((folder / "checkpoints").glob("step-*")) and not (folder / "result.json").exists()
+    assert call(project, "run", "tiny", "gpt2").returncode == 0
+    assert json.loads((folder / "result.json").read_text())["steps"] == 1000
+    edit(project, "suites/tiny.yaml", "tokens: 96000", "tokens: 9600")
 
 
 def test_a_wrong_option_is_one_line_before_anything_starts(project):

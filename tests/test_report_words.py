@@ -45,7 +45,11 @@ def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True)
     ],
 )
 def test_better_and_worse_need_an_interval_without_zero(difference: dict | None, words: str) -> None:
-    assert difference_words(_variant("x", 2.0, difference)) == words
+    variant = _variant("x", 2.0, difference)
+    study = _study(_variant("gpt2", 2.5, None), variant)
+    assert difference_words(study, variant) == words
+    study.comparison["conclusive"] = False
+    assert difference_words(study, variant) == "no conclusion"
 
 
 def test_lower_is_better_in_the_sentence_too() -> None:

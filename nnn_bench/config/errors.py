@@ -17,6 +17,7 @@ EXIT_BUSY = 75  # sysexits EX_TEMPFAIL: someone else holds the run, try again la
 EXIT_TERMINATED = 143  # 128 + SIGTERM, after a checkpoint was written
 
 ERROR_PREFIX = "nnn-bench: error: "
+WARNING_PREFIX = "nnn-bench: warning: "
 
 _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
 

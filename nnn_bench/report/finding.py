@@ -74,9 +74,11 @@ def limits(study: StudyView) -> list[str]:
     ]
 
 
-def difference_words(variant: VariantView) -> str:
+def difference_words(study: StudyView, variant: VariantView) -> str:
     """`better`, `worse`, or why neither can be said; for tables."""
     difference = variant.difference
+    if not study.comparison["conclusive"]:
+        return "no conclusion"
     if difference is None:
         return "baseline"
     if difference["mean"] is None:
@@ -101,11 +103,13 @@ def _baseline_sentence(study: StudyView) -> str:
 
 
 def _variant_sentence(study: StudyView, variant: VariantView) -> str:
-    difference, words = variant.difference, difference_words(variant)
+    difference, words = variant.difference, difference_words(study, variant)
     assert difference is not None
     name, baseline = variant.name, study.baseline.name
     size = signed_interval(difference["interval"])
-    if words in ("better", "worse"):
+    if words == "no conclusion" and difference["mean"] is not None:
+        said = f"{name} differs by {signed(difference['mean'])} {size}".rstrip()
+    elif words in ("better", "worse"):
         said = f"{name} is {words} by {fixed(abs(difference['mean']))} {_METRIC} (paired 95 % interval {size})"
     elif words == "not told apart":
         said = f"{name} cannot be told apart from {baseline} (paired difference {signed(difference['mean'])} {size})"

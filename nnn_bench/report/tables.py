@@ -46,7 +46,7 @@ def differences(study: StudyView) -> Shown:
         pairs = f"{len(difference['seeds'])} of {len(variant.runs)}"
         size = signed_interval(difference["interval"]) or NONE
         row = [variant.name, signed(difference["mean"]), size, probability(difference["p"]), pairs]
-        rows.append([*row, difference_words(variant)])
+        rows.append([*row, difference_words(study, variant)])
     headers = ["variant", "difference, bits per byte", "95 % interval", "p", "pairs", "in words"]
     return Shown(headers, rows, texts=(0, 5))
 

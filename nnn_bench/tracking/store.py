@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.errors import UserError
+from nnn_bench.config.errors import WARNING_PREFIX, UserError
 from nnn_bench.config.paths import Project
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def quiet() -> None:
 
 def warn(message: str) -> None:
     """One line on stderr, without the passwords that addresses may hold."""
-    print(f"nnn-bench: warning: {without_passwords(' '.join(message.split()))}", file=sys.stderr)
+    print(f"{WARNING_PREFIX}{without_passwords(' '.join(message.split()))}", file=sys.stderr)
 
 
 def without_passwords(text: str) -> str:

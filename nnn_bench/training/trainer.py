@@ -7,6 +7,7 @@ function of (seed, step), and a checkpoint holds weights, optimizer state, rando
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 import threading
 import time
@@ -134,7 +135,7 @@ class _Run:
                 self._record_training(mean, norm.item())
                 loss_sum.zero_()
                 progress.loss_count = 0
-                if mean - mean != 0:  # NaN or infinite: nothing that follows could mean anything
+                if not math.isfinite(mean):  # nothing that follows could mean anything
                     return self._finish("diverged", None, None)
             if progress.step % evaluate_every == 0 or last:
                 clock.stop()
@@ -150,7 +151,10 @@ class _Run:
                     raise Terminated(f"stopped at step {progress.step} of {steps}; start again to go on")
         clock.stop()
         validation = validation or self._evaluated(self.validation)
-        return self._finish("ok", validation, self._evaluated(self.test))
+        test = self._evaluated(self.test)
+        if not all(math.isfinite(scores["loss"]) for scores in (validation, test)):
+            return self._finish("diverged", None, None)
+        return self._finish("ok", validation, test)
 
     def _resume(self) -> None:
         found = load_checkpoint(self.directory.checkpoints, self.model, self.optimizer)
