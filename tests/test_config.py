@@ -47,8 +47,8 @@ def test_every_file_of_the_project_is_valid():
 
 CASES = [
     ("variants/gpt2.yaml", "summary:", "sumary:", "variant", "gpt2", "sumary: unknown key; did you mean 'summary'?"),
-    ("variants/gpt2.yaml", "learning_rate: 3.0e-3", "", "variant", "gpt2", "learning_rate: is missing; add it"),
-    ("variants/gpt2.yaml", "learning_rate: 3.0e-3", "learning_rate: -1", "variant", "gpt2", "learning_rate: Input should be greater"),
+    ("variants/gpt2.yaml", "learning_rate: 1.6e-2", "", "variant", "gpt2", "learning_rate: is missing; add it"),
+    ("variants/gpt2.yaml", "learning_rate: 1.6e-2", "learning_rate: -1", "variant", "gpt2", "learning_rate: Input should be greater"),
     ("variants/gpt2.yaml", "  coarse:", "  course:", "variant", "gpt2", "knobs.course: unknown key; did you mean 'coarse'?"),
     ("variants/gpt2.yaml", "kind: stack", "kind: ../stack", "variant", "gpt2", "model.topology.kind: String should match"),
     ("studies/language.yaml", "clip: 1.0", "clipp: 1.0", "study", "language", "training.clipp: unknown key; did you mean 'clip'?"),
