@@ -20,3 +20,9 @@ include: "workflow/rules/comparison.smk"
 include: "workflow/rules/tracking.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        finished("laptop" if "laptop" in SUITES else SUITES[0]),

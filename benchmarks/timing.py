@@ -51,11 +51,12 @@ def row(case: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
     return found
 
 
-def arguments(description: str) -> argparse.Namespace:
+def arguments(description: str, seed: int = 0) -> argparse.Namespace:
     """The options every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=15, help="rounds of interleaved timing")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--seed", type=int, default=seed, help="of weights and batches")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     return chosen

@@ -1,5 +1,7 @@
 """What there is to do, read from `config/`: suites, their studies, and the training jobs they need."""
 
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,15 +15,12 @@ from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
 
 
-envvars:
-    "PATH",
+# Jobs find the `nnn-bench` that stands beside the Python which runs Snakemake, activated or not.
+shell.prefix(f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
-
-NNN = f"{sys.executable} -m nnn_bench"
 CATALOG = Catalog(Project(Path(workflow.basedir)))
 
 try:
-    DEFAULT_SUITE = "laptop"
     SUITES = [config["suite"]] if "suite" in config else CATALOG.names("suites")
     STUDIES = {suite: list(CATALOG.suite(suite).studies) for suite in SUITES}
     JOBS = {job.key: (suite, job) for suite in reversed(SUITES) for job in jobs(CATALOG, suite)}
@@ -36,7 +35,7 @@ except UserError as error:
 
 LADDERS = {spec.ladder_key: place for place, spec in SPECS.items()}
 MANIFESTS = {f"{spec.dataset}.{spec.tokenizer}": spec for spec in SPECS.values()}
-HAS_GPU = Path("/dev/nvidiactl").exists()
+HAS_GPU = shutil.which("nvidia-smi") is not None
 
 
 wildcard_constraints:
@@ -46,6 +45,11 @@ wildcard_constraints:
     tokenizer=r"[a-z0-9_]+",
     ladder=r"[a-z0-9_.]+-[0-9a-f]{10}",
     job=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}\.s[0-9_]+",
+
+
+def finished(suite):
+    """What a suite ends with: its report, and its studies shown in MLflow."""
+    return [f"reports/{suite}/index.html", *(f"results/tracking/{suite}/{study}.published" for study in STUDIES[suite])]
 
 
 def manifest_of(spec):

@@ -15,4 +15,4 @@ rule compare:
     log:
         "logs/comparisons/{suite}.{study}.log",
     shell:
-        "{NNN} compare {wildcards.suite} {wildcards.study} > {log} 2>&1"
+        "nnn-bench compare {wildcards.suite} {wildcards.study} > {log} 2>&1"

@@ -10,7 +10,7 @@ rule data_set:
     log:
         "logs/data/{dataset}.{tokenizer}.log",
     shell:
-        "{NNN} data prepare {wildcards.dataset} --tokenizer {wildcards.tokenizer} > {log} 2>&1"
+        "nnn-bench data prepare {wildcards.dataset} --tokenizer {wildcards.tokenizer} > {log} 2>&1"
 
 
 rule ladder:
@@ -24,4 +24,4 @@ rule ladder:
     log:
         "logs/ladders/{ladder}.log",
     shell:
-        "{NNN} ladder {params.place} --output {output} > {log} 2>&1"
+        "nnn-bench ladder {params.place} --output {output} > {log} 2>&1"

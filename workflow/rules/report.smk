@@ -12,4 +12,4 @@ rule report_pages:
     log:
         "logs/reports/{suite}.log",
     shell:
-        "{NNN} report {wildcards.suite} > {log} 2>&1"
+        "nnn-bench report {wildcards.suite} > {log} 2>&1"

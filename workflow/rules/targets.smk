@@ -1,22 +1,18 @@
 """Names to ask for: every suite, every stage."""
 
 
-for _suite in [DEFAULT_SUITE, *SUITES] if DEFAULT_SUITE in SUITES else SUITES:
-
-    if _suite in rules.__dict__:
-        continue
+for _suite in SUITES:
 
     rule:
         name:
             _suite
         input:
-            f"reports/{_suite}/index.html",
-            [f"results/tracking/{_suite}/{study}.published" for study in STUDIES[_suite]],
+            finished(_suite),
 
 
 rule data:
     input:
-        {manifest_of(spec) for spec in SPECS.values()},
+        [manifest_of(spec) for spec in MANIFESTS.values()],
 
 
 rule training:

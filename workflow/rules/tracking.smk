@@ -9,7 +9,7 @@ rule track_init:
     log:
         "logs/tracking/init.log",
     shell:
-        "{NNN} track init > {log} 2>&1"
+        "nnn-bench track init > {log} 2>&1"
 
 
 rule track:
@@ -23,4 +23,4 @@ rule track:
     log:
         "logs/tracking/{suite}.{study}.log",
     shell:
-        "{NNN} track publish {wildcards.suite} {wildcards.study} > {log} 2>&1"
+        "nnn-bench track publish {wildcards.suite} {wildcards.study} > {log} 2>&1"

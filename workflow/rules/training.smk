@@ -16,4 +16,4 @@ rule train:
     log:
         "logs/training/{job}.log",
     shell:
-        "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads} {NNN} train {params.place} --output {output} >> {log} 2>&1"
+        "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads} nnn-bench train {params.place} --output {output} >> {log} 2>&1"
