@@ -25,10 +25,16 @@ def clean(text: str, cleaning: str) -> str:
     return {"none": lambda same: same, "markdown_play": _markdown_play}[cleaning](text)
 
 
+# Emphasis opens before a word and closes after one, and never holds an empty line or more emphasis.
+_DIRECTION = re.compile(r"(?<![\w\]])[*_]+\[?(?=\S)((?:(?!\n\n)[^*_])*[^\s*_\]])\]?[*_]+(?!\w)")
+
+
 def _markdown_play(text: str) -> str:
-    """Plays in Markdown as plain lines: `NAME:` on a line of its own before the speech, directions and titles unmarked."""
+    """Plays in Markdown as plain lines: `NAME:` above a speech, `[stage directions]`, titles on lines of their own."""
+    text = re.sub(r"\\([^\w\s])", r"\1", text)  # unescape first: a direction may come as `_\[Aside]_`
+    text = re.sub(r"^#+[ \t]*(.*)$", r"\n\1\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^\*\*(.+)\*\*[ \t]*$", r"\1:", text, flags=re.MULTILINE)
+    text = _DIRECTION.sub(r"[\1]", text)
+    text = re.sub(r"[*_]", "", text)  # no play uses these characters itself
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)  # two blanks end a Markdown line
-    text = re.sub(r"^#+\s*", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^\*\*(.+?)\*\*:?$", r"\1:", text, flags=re.MULTILINE)
-    text = re.sub(r"[*_\\]", "", text)  # emphasis, directions, escapes: no play uses these characters itself
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
