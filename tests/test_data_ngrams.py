@@ -108,6 +108,7 @@ def test_the_ladder_counts_what_a_run_may_see_and_scores_what_it_is_scored_on(st
         "context": 16,
         "floor_order": 3,
     }
+    assert counted["content_sha256"] == store.manifest.content_sha256
     assert counted["test_tokens"] == 256
     assert [row["order"] for row in counted["orders"]] == [1, 2, 3, 4, 5, 6]
     train, test = store.train[:3000].tolist(), store.test.tolist()

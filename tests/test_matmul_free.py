@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nnn_bench.models.projections.ternary import eight_bit, ternarised
-from tests.models import small, tokens, with_options
+from tests.models import small, with_options
 
 
 def test_ternary_weights_take_three_values():
@@ -89,4 +89,3 @@ def test_other_flops_of_the_code_gate_are_counted_by_hand():
     # per mixer of width d (layer > 0): four maps, each a norm 4 d and a rounding 7 d; 7 d gates; 3 d bound; 4 d norm; 3 d gate
     mixer = small("matmul_free").blocks[1].time_mixer
     assert mixer.flops(16).other == (4 * 11 + 7 + 3 + 4 + 3) * mixer.width
-    assert tokens().shape == (3, 16)

@@ -45,9 +45,11 @@ def test_step_says_the_same_as_forward(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_step_in_single_precision_departs_at_few_places_if_at_all(name):
     model = small(name)
+    decides = any(type(module).__name__ in ("Ternary", "Selection") for module in model.modules())
     with torch.no_grad():
         difference = (stepped(model, tokens(8)) - model(tokens(8))).abs().amax(dim=-1)
-    assert (difference > 1e-4).double().mean().item() <= 0.2
+    # a rounding or a choice may flip on the last bit and then shows; a network without either has no excuse
+    assert (difference > 1e-4).double().mean().item() <= (0.2 if decides else 0.0)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -38,11 +38,18 @@ def test_values_and_gradients_equal_the_loop(shape):
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 100])
-def test_the_blocked_form_of_other_devices_equals_the_loop(length, monkeypatch):
+def test_the_blocked_form_of_other_devices_equals_the_loop_both_ways(length):
     shape = (2, length, 3)
-    blocked = recurrence._blocked
-    decay, drive = torch.rand(shape, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
-    assert (blocked(decay, drive) - loop(decay, drive)).abs().max().item() < 1e-12
+    decay = torch.rand(shape, dtype=torch.float64).requires_grad_()
+    drive = torch.randn(shape, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(shape, dtype=torch.float64)
+    states = loop(decay, drive)
+    states.backward(upstream)
+    with torch.no_grad():
+        blocked = recurrence._blocked(decay, drive)
+        gradients = recurrence._blocked_backward(decay, blocked, upstream)
+    for ours, plain in zip((blocked, *gradients), (states, decay.grad, drive.grad), strict=True):
+        assert (ours - plain).abs().max().item() < 1e-12
 
 
 def test_the_gradient_passes_a_numerical_check():

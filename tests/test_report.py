@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
@@ -140,10 +141,30 @@ def test_the_sources_columns_are_filled_from_the_runs(laptop: tuple[Project, Cat
     rows = [line for line in markdown.split("### In the sources' columns")[1].splitlines() if line.startswith("| gpt2")]
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
     runs = read_comparison(project, "laptop", "language")["variants"][0]["runs"]
-    seconds = [_result(project, key)["seconds"] for key in runs]
-    assert cells[:6] == ["gpt2", "4", "64", "16", "128", "736"]
-    assert float(cells[6]) == pytest.approx(1000 * sum(seconds) / 3 / 736, abs=0.05)
-    assert cells[8:10] == ["64", "not measured"]
+    results = [_result(project, key) for key in runs]
+    receipt, scored = results[0]["receipt"], results[0]["test"]["tokens"]
+    batch, context, steps = (receipt[name] for name in ("batch", "context", "steps"))
+    assert cells[:5] == ["gpt2", "4", "64", str(batch), str(context)]
+    assert int("".join(filter(str.isdecimal, cells[5]))) == steps
+    assert float(cells[6]) == pytest.approx(1000 * sum(result["seconds"] for result in results) / 3 / steps, abs=0.05)
+    assert cells[8:10] == [str(math.ceil(scored / (batch * context))), "not measured"]
+    for text in (markdown, _page(project).text):
+        assert "test batches (computed)" in text
+        assert "Test batches are computed, not counted: test tokens / (batch × context), rounded up." in text
+
+
+def test_receipts_name_the_seeds_and_the_environment(laptop: tuple[Project, Catalog]) -> None:
+    project, _ = laptop
+    markdown = (project.reports / "laptop" / "report.md").read_text(encoding="utf-8")
+    receipts = markdown.split("### Receipts")[1].split("### Samples")[0].split("\n**")[1:]
+    assert len(receipts) == 3
+    for receipt in receipts:
+        assert "- seeds: 0, 1, 2\n" in receipt
+        assert "- environment.device: cpu\n" in receipt
+        assert "- environment.libraries.torch: 2.13.0\n" in receipt
+    fields = [text for text in _page(project).texts if text == "environment.libraries.torch"]
+    assert len(fields) == 3
+    assert "- libraries.torch: 2.13.0\n" in markdown.split("### Environment")[1]
 
 
 def test_nothing_is_loaded_from_anywhere(laptop: tuple[Project, Catalog], hostile: Page) -> None:

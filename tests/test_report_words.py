@@ -10,7 +10,8 @@ from nnn_bench.report.collect import RunView, StudyView, VariantView
 from nnn_bench.report.figure_style import themed
 from nnn_bench.report.finding import difference_words, finding, warning
 from nnn_bench.report.page import TEMPLATES
-from nnn_bench.report.tables import flat, markdown_text
+from nnn_bench.report.tables import markdown_text
+from nnn_bench.statistics.records import flat
 
 
 def _variant(

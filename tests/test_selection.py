@@ -25,9 +25,10 @@ def layer(K: int, *, inputs: int = 7, outputs: int = 5, detached: bool = False) 
 
 def plain_straight_through(made: Selection, x: torch.Tensor, detached: bool) -> torch.Tensor:
     """The layer as the source writes it: onehot - stop(p) + p, everything through autograd."""
-    values = torch.einsum("...i,koi->...ko", x, made.weight) + made.bias
+    K = made.weight.shape[0]
+    values = torch.einsum("...i,koi->...ko", x, made.weight) + made.bias.view(K, -1)
     seen = x.detach() if detached else x
-    shares = (torch.einsum("...i,koi->...ko", seen, made.selector_weight) + made.selector_bias).softmax(-2)
+    shares = (torch.einsum("...i,koi->...ko", seen, made.selector_weight) + made.selector_bias.view(K, -1)).softmax(-2)
     hard = torch.zeros_like(shares).scatter(-2, shares.argmax(-2, keepdim=True), 1.0)
     return ((hard - shares.detach() + shares) * values).sum(-2)
 
@@ -58,7 +59,7 @@ def test_unselected_computations_get_exactly_zero_for_one_token(K):
     chosen = made.watch[0].argmax(-2)[0]  # (O,)
     for unit in range(5):
         for k in range(K):
-            moved = made.weight.grad[k, unit].abs().sum().item() + made.bias.grad[k, unit].abs().item()
+            moved = made.weight.grad[k, unit].abs().sum().item() + made.bias.grad.view(K, -1)[k, unit].abs().item()
             assert (moved > 0) == (k == chosen[unit].item())
 
 
@@ -76,7 +77,7 @@ def test_identical_look_gives_the_input_gradient_of_the_chosen_rows():
 def test_one_computation_is_a_plain_linear_map():
     made = layer(1)
     x = torch.randn(3, 7, dtype=torch.float64)
-    assert torch.allclose(made(x), x @ made.weight[0].T + made.bias[0])
+    assert torch.allclose(made(x), x @ made.weight[0].T + made.bias)
     assert {name for name, _ in made.named_parameters()} == {"weight", "bias"}
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from nnn_bench.budget import solver
 from nnn_bench.budget.solver import TOLERANCE, solve
 from nnn_bench.config.errors import UserError
+from nnn_bench.config.schema import Variant
+from nnn_bench.models.language_model import ParameterCount
 from tests.models import CATALOG, VARIANTS
 
 
@@ -49,14 +54,55 @@ def test_a_target_out_of_reach_is_refused_with_the_nearest_size():
     )
 
 
-def test_a_knob_that_changes_nothing_is_refused():
-    variant = CATALOG.variant("gpt2")
-    dead = variant.model_copy(
-        update={
-            "knobs": variant.knobs.model_copy(
-                update={"coarse": variant.knobs.coarse.model_copy(update={"key": "topology.mixr.width"})}
-            )
-        }
+def gpt2_with(*, heads=4, **coarse):
+    """GPT-2 with other heads and another coarse knob."""
+    data = CATALOG.variant("gpt2").model_dump()
+    data["model"]["topology"]["mixer"]["heads"] = heads
+    data["knobs"]["coarse"] |= coarse
+    return Variant.model_validate(data)
+
+
+def refusal(variant, target):
+    with pytest.raises(UserError) as found:
+        solve(variant, target, vocabulary=5, context=8, file="f")
+    return str(found.value)
+
+
+def test_a_knob_that_leads_nowhere_is_refused():
+    message = refusal(gpt2_with(key="topology.mixr.width"), 20_000)
+    assert message == "f: knobs: 'topology.mixr.width' does not lead to a component with options"
+
+
+def test_a_knob_that_changes_nothing_is_refused(monkeypatch):
+    class Rigid:
+        def parameter_count(self):
+            return ParameterCount(tables=0, head=0, body=1000)
+
+    monkeypatch.setattr(solver, "meta_model", lambda model, **_: Rigid())
+    message = refusal(gpt2_with(), 20_000)
+    assert message == "f: knobs: knob 'topology.width' does not change the number of body parameters"
+
+
+def test_a_target_beyond_the_largest_size_names_that_size():
+    width, target = 4 << 20, 10**15
+    assert gpt2_body(width, 4 * width) < target
+    message = refusal(gpt2_with(), target)
+    assert message.startswith(
+        "f: knobs: cannot reach 1,000,000,000,000,000 body parameters; the largest size tried has "
     )
-    with pytest.raises(UserError, match=r"'topology\.mixr\.width' does not lead to a component"):
-        solve(dead, 20_000, vocabulary=5, context=8, file="f")
+    assert f"{gpt2_body(width, 4 * width):,} (topology.width = {width})" in message
+
+
+def test_a_width_the_solver_chose_is_explained_by_the_step_of_its_knob():
+    message = refusal(gpt2_with(heads=6), 20_000)
+    assert re.fullmatch(
+        r"f: model\.topology\.mixer\.heads: is 6, which does not divide the width \d+; "
+        r"the coarse knob tries multiples of 4: set knobs\.coarse\.step accordingly",
+        message,
+    )
+    mended = solve(gpt2_with(heads=6, step=6), 20_000, vocabulary=5, context=8, file="f")
+    assert mended.knobs["topology.width"] % 6 == 0 and abs(mended.residual) <= TOLERANCE
+
+
+def test_an_error_that_is_not_about_a_size_gets_no_hint():
+    assert "tries multiples" not in refusal(gpt2_with(key="topology.widht"), 20_000)

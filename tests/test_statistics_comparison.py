@@ -1,6 +1,8 @@
 """From run results to the comparison of a study, on a results tree made from formulas."""
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from scipy import stats
 
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import study_specs
+from nnn_bench.config.paths import Project
 from nnn_bench.statistics.comparison import compare, read_comparison
 from tests.synthetic_runs import Synthetic, make_project
 
@@ -95,22 +98,88 @@ def test_a_damaged_result_is_told(tmp_path: Path) -> None:
         compare(project, catalog, "laptop", "language")
 
 
+def _change(project: Project, key: str, seeds: Iterable[int], part: str, change: dict) -> None:
+    """Change fields of one part of the results of a spec."""
+    for seed in seeds:
+        path = project.results / "runs" / key / f"s{seed}" / "result.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {part: result[part] | change}))
+
+
 @pytest.mark.parametrize(
-    ("variant", "seed", "change", "said"),
+    ("part", "change", "said"),
     [
-        ("gpt2", 1, {"source_sha256": "0" * 64}, "seeds 0 and 1 were trained from different source"),
-        ("matmul_free", None, {"steps": 1}, "gpt2 and matmul_free differ in steps"),
-        ("matmul_free", None, {"batch": 1}, "gpt2 and matmul_free differ in batch"),
+        ("receipt", {"source_sha256": "0" * 64}, "source_sha256"),
+        ("receipt", {"learning_rate": 0.5}, "learning_rate"),
+        ("receipt", {"knobs": {"topology.width": 65}}, r"knobs\.topology\.width \(64, 65\)"),
+        ("receipt", {"parameters": {"total": 1}}, r"parameters\.total"),
+        ("receipt", {"training_characters": 7}, "training_characters"),
+        ("environment", {"libraries": {"torch": "2.13.0", "numpy": "1.0"}}, r"environment\.libraries\.numpy"),
+        ("environment", {"cpu_capability": "AVX2"}, r"environment\.cpu_capability \('AVX512', 'AVX2'\)"),
+        ("environment", {"something_new": True}, r"environment\.something_new \(None, True\)"),
     ],
 )
-def test_runs_that_cannot_be_paired_are_refused(
-    tmp_path: Path, variant: str, seed: int | None, change: dict, said: str
-) -> None:
+def test_seeds_that_do_not_belong_together_are_refused(tmp_path: Path, part: str, change: dict, said: str) -> None:
     project, catalog = make_project(tmp_path)
-    key = study_specs(catalog, "laptop", "language")[variant].key
-    for number in range(3) if seed is None else [seed]:
-        path = project.results / "runs" / key / f"s{number}" / "result.json"
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps(result | {"receipt": result["receipt"] | change}))
-    with pytest.raises(UserError, match=said):
+    _change(project, study_specs(catalog, "laptop", "language")["gpt2"].key, [1], part, change)
+    with pytest.raises(UserError, match=f"seeds 0 and 1 of gpt2 differ in {said}.*`nnn-bench run laptop gpt2 --again`"):
+        compare(project, catalog, "laptop", "language")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("receipt", {"steps": 1}, "steps"),
+        ("receipt", {"batch": 1}, "batch"),
+        ("receipt", {"dataset": {"sha256": "0" * 64}}, r"dataset\.name"),
+        ("environment", {"precision": "bfloat16"}, r"environment\.precision \('float32', 'bfloat16'\)"),
+        ("environment", {"threads": 2}, r"environment\.threads"),
+        ("environment", {"libraries": {"torch": "2.12.0", "numpy": "2.3.4"}}, r"environment\.libraries\.torch"),
+    ],
+)
+def test_variants_that_cannot_be_paired_are_refused(tmp_path: Path, part: str, change: dict, said: str) -> None:
+    project, catalog = make_project(tmp_path)
+    _change(project, study_specs(catalog, "laptop", "language")["matmul_free"].key, range(3), part, change)
+    command = "`nnn-bench run laptop gpt2 matmul_free --again`"
+    with pytest.raises(UserError, match=f"gpt2 and matmul_free differ in {said}.*{command}"):
+        compare(project, catalog, "laptop", "language")
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("environment", {"python": "3.13.1", "platform": "Darwin"}), ("receipt", {"flops_per_token": {"matrix": 1.0}})],
+)
+def test_what_does_not_reach_the_numbers_does_not_break_pairs(tmp_path: Path, part: str, change: dict) -> None:
+    project, catalog = make_project(tmp_path)
+    before = compare(project, catalog, "laptop", "language")
+    _change(project, study_specs(catalog, "laptop", "language")["gpt2"].key, [1, 2], part, change)
+    _change(project, study_specs(catalog, "laptop", "language")["matmul_free"].key, [2], part, change)
+    assert compare(project, catalog, "laptop", "language") == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("content_sha256", "0" * 64), ("context", 63), ("training_characters", 9), ("test_tokens", 8)]
+)
+def test_a_ladder_of_other_text_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    project, catalog = make_project(tmp_path)
+    path = next((project.results / "ladders").iterdir())
+    whole = json.loads(path.read_text())
+    said = rf"results/ladders/.*does not fit gpt2 seed 0: {field} is .*; remove it, then `nnn-bench run laptop`"
+    for changed in (whole | {field: value}, {key: kept for key, kept in whole.items() if key != field}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=said):
+            compare(project, catalog, "laptop", "language")
+
+
+def test_a_run_scored_on_fewer_targets_than_the_ladder_is_refused(tmp_path: Path) -> None:
+    project, catalog = make_project(tmp_path, Synthetic(diverged=frozenset({("gpt2", 0)})))
+    _change(project, study_specs(catalog, "laptop", "language")["matmul_free"].key, [2], "test", {"tokens": 8})
+    with pytest.raises(UserError, match="does not fit matmul_free seed 2: test_tokens is 131072 here and 8 there"):
+        compare(project, catalog, "laptop", "language")
+
+
+def test_a_number_that_is_none_is_not_read(tmp_path: Path) -> None:
+    project, catalog = make_project(tmp_path)
+    _change(project, study_specs(catalog, "laptop", "language")["gpt2"].key, [0], "test", {"loss": math.nan})
+    with pytest.raises(UserError, match=r"s0/result.json: cannot be read \(NaN is not JSON\)"):
         compare(project, catalog, "laptop", "language")

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -29,6 +30,7 @@ from nnn_bench.tracking.store import (
     exclusive,
     experiment_name,
     initialise,
+    marker_is_current,
     migrate,
     open_store,
     quiet,
@@ -104,7 +106,7 @@ def test_a_study_is_shown_as_it_was_recorded(laptop: tuple[Project, dict]) -> No
             result = json.loads((folder / "result.json").read_text())
             assert run.data.metrics["test/bits_per_byte"] == value
             assert run.data.metrics["time/seconds"] == pytest.approx(result["seconds"])
-            assert run.data.params["scale.context"] == "128"
+            assert run.data.params["scale.context"] == str(result["receipt"]["context"])
             assert run.data.params["knobs.topology.width"] == "64"
             assert run.data.tags["nnn.fingerprint"] == result["fingerprint"]
             assert run.data.tags["nnn.dataset"] == result["receipt"]["dataset"]["sha256"]
@@ -360,6 +362,7 @@ def test_a_missing_record_is_the_users_to_mend(tmp_path: Path) -> None:
         publish_study(project, comparison)
 
 
+@pytest.mark.usefixtures("quick_migration")
 def test_the_ui_is_served_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(tmp_path)
     assert ui_command(project, 5000) == [
@@ -367,9 +370,55 @@ def test_the_ui_is_served_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.
         *["--host", "127.0.0.1", "--port", "5000"],
     ]
     monkeypatch.chdir(tmp_path)
+    assert database_file(project).is_file()
     assert tracking_uri(replace(project, root=Path())) == f"sqlite:///{tmp_path}/results/mlflow.db"
-    with pytest.raises(UserError, match="port"):
+    with pytest.raises(UserError, match="use 1 to 65535"):
         ui_command(project, 0)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@example.org:5000")
     with pytest.raises(UserError, match=r"open http://example\.org:5000"):
         ui_command(project, 5000)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/x.db", "nonsense://ann:secret@x", "./mlruns", "sqlite:///{}"])
+def test_a_store_the_ui_cannot_use_is_told_in_one_line(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(tmp_path))  # the last one names a folder
+    with pytest.raises(UserError) as raised:
+        ui_command(Project(tmp_path), 5000)
+    said = str(raised.value)
+    assert said.startswith("the tracking store ")
+    assert said.endswith("; mend MLFLOW_TRACKING_URI")
+    assert "\n" not in said
+    assert "secret" not in said
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_store_of_the_projects_own_is_told_by_the_ui_with_its_mend(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.results.mkdir()
+    database_file(project).write_bytes(b"no database" * 900)
+    with pytest.raises(UserError, match=r"not a database.*; `nnn-bench track rebuild` makes it anew$"):
+        ui_command(project, 5000)
+
+
+def test_a_marker_holds_while_its_store_is_the_one_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path)
+    project.results.mkdir()
+    marker = {"published": True, "uri": tracking_uri(project)}
+    assert not marker_is_current(project, marker)  # nothing is there to see
+    database_file(project).touch()
+    assert marker_is_current(project, marker)
+    for stale in ({}, marker | {"published": False}, marker | {"published": "yes"}, {"published": True}):
+        assert not marker_is_current(project, stale)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@example.org:5000")
+    assert not marker_is_current(project, marker)
+    for uri in ("http://ann:secret@example.org:5000", "http://example.org:5000"):
+        assert marker_is_current(project, {"published": True, "uri": uri})
+
+
+def test_looking_at_markers_loads_neither_mlflow_nor_torch() -> None:
+    code = (
+        "import sys, nnn_bench.tracking.store; sys.exit(bool({'mlflow', 'torch', 'sqlalchemy'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nnn_bench.config.errors import UserError
 from nnn_bench.statistics.comparison import read_comparison
 from nnn_bench.statistics.records import run_folder
 from nnn_bench.tracking.publication import (
@@ -49,12 +50,19 @@ def test_any_change_of_the_files_changes_the_content(tmp_path: Path) -> None:
     assert _one(tmp_path / "a").content != _one(tmp_path / "b", fingerprint="0" * 64).content
 
 
-def test_numbers_that_are_none_become_nan_and_nothing_is_infinite(tmp_path: Path) -> None:
-    test = {"loss": math.inf, "bits_per_byte": math.nan, "all_positions_loss": None}
-    found = {p.key: p.value for p in _one(tmp_path, test=test).points if p.key.startswith("test/")}
-    assert math.isnan(found["test/loss"])
-    assert math.isnan(found["test/bits_per_byte"])
-    assert "test/all_positions_loss" not in found
+def test_a_number_that_is_missing_is_not_shown(tmp_path: Path) -> None:
+    found = _one(tmp_path, test={"loss": 2.0, "all_positions_loss": None}).points
+    assert {p.key: p.value for p in found if p.key.startswith("test/")} == {"test/loss": 2.0}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_is_refused(tmp_path: Path, number: float) -> None:
+    with pytest.raises(UserError, match=r"result.json: cannot be read \(-?(NaN|Infinity) is not JSON\)"):
+        _one(tmp_path, test={"loss": number})
+
+
+def test_the_library_is_told_as_a_tag(tmp_path: Path) -> None:
+    assert _one(tmp_path).tags["nnn.torch"] == "2.13.0"
 
 
 def test_long_and_strange_texts_fit_into_the_tracker(tmp_path: Path) -> None:

@@ -24,16 +24,10 @@ class Budgeted(Settings):
 class Plan(Settings):
     """A resolved run, the same for all its seeds."""
 
-    key: str
-    variant: str
-    dataset: str
-    tokenizer: str
-    budget: str
     learning_rate: float
     model: dict[str, Any]
     steps: int
     receipt: dict[str, Any]
-    settings: dict[str, Any]
 
 
 def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
@@ -75,14 +69,8 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         "source_sha256": source_hash(solution.model),
     }
     return Plan(
-        key=spec.key,
-        variant=spec.variant,
-        dataset=spec.dataset,
-        tokenizer=spec.tokenizer,
-        budget=spec.budget,
         learning_rate=spec.variant_config.learning_rate,
         model=solution.model,
         steps=steps,
         receipt=receipt,
-        settings=spec.settings,
     )

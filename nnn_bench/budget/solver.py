@@ -8,9 +8,10 @@ Width alone cannot do it: at 200,000 parameters GPT-2 moves in steps of 12 %.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel, ParameterCount
 
 TOLERANCE = 0.01
-_LARGEST = 1 << 20
+_LARGEST = 1 << 20  # steps of a knob
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,25 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
 
     @cache
     def candidate(width: int, hidden: int) -> Solution:
-        tree = _with_knobs(variant, {coarse.key: width, fine.key: hidden}, file)
-        count = meta_model(tree, vocabulary=vocabulary, context=context, file=file).parameter_count()
-        return Solution(tree, {coarse.key: width, fine.key: hidden}, count, (count.body - target) / target)
+        knobs = {coarse.key: width, fine.key: hidden}
+        tree = _with_knobs(variant, knobs, file)
+        try:
+            count = meta_model(tree, vocabulary=vocabulary, context=context, file=file).parameter_count()
+        except UserError as error:
+            raise _with_hint(error, variant, knobs) from None
+        return Solution(tree, knobs, count, (count.body - target) / target)
 
     def proportioned(width: int) -> Solution:
         return candidate(width, _rounded(fine, width * (fine.ratio or 1.0)))
 
-    width = _smallest(coarse, lambda value: proportioned(value).parameters.body >= target)
+    def body(width: int, hidden: int) -> int:
+        return candidate(width, hidden).parameters.body
+
+    width = _smallest(coarse, lambda value: proportioned(value).parameters.body, target, file)
     found: list[Solution] = []
     for value in (width, width - coarse.step):
         if value >= coarse.least:
-            hidden = _smallest(fine, lambda size, value=value: candidate(value, size).parameters.body >= target)  # type: ignore[misc]
+            hidden = _smallest(fine, partial(body, value), target, file)
             found += [candidate(value, size) for size in (hidden, hidden - fine.step) if size >= fine.least]
     # Among settings within the tolerance the best-proportioned one wins, else the closest one is reported.
     within = [one for one in found if abs(one.residual) <= TOLERANCE]
@@ -75,22 +83,41 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
     )
 
 
-def _smallest(knob: Knob, reached: Callable[[int], bool]) -> int:
-    """The smallest value of the knob with `reached(value)`, which is monotone."""
-    low, high = -(-knob.least // knob.step), 1
-    high = max(high, low)
-    while not reached(high * knob.step):
+def _smallest(knob: Knob, body: Callable[[int], int], target: int, file: str) -> int:
+    """The smallest value of the knob with `body(value) >= target`; `body` is monotone.
+
+    Raises `UserError` when no value gets there: the knob moves nothing, or the target is beyond the largest size tried.
+    """
+    least = low = -(-knob.least // knob.step)
+    high = max(1, low)
+    while (size := body(high * knob.step)) < target:
         low, high = high + 1, high * 2
         if high > _LARGEST:
-            raise UserError(f"knob {knob.key!r} does not change the number of body parameters")
+            problem = f"knob {knob.key!r} does not change the number of body parameters"
+            if size > body(least * knob.step):
+                problem = (
+                    f"cannot reach {target:,} body parameters; the largest size tried has {size:,} "
+                    f"({knob.key} = {(low - 1) * knob.step}); change body_parameters of the suite"
+                )
+            raise UserError(problem, file=file, key="knobs")
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle * knob.step) else (middle + 1, high)
+        low, high = (low, middle) if body(middle * knob.step) >= target else (middle + 1, high)
     return low * knob.step
 
 
 def _rounded(knob: Knob, value: float) -> int:
     return max(round(value / knob.step) * knob.step, -(-knob.least // knob.step) * knob.step)
+
+
+def _with_hint(error: UserError, variant: Variant, knobs: dict[str, int]) -> UserError:
+    """`error`, which may speak of a size the solver chose and the user never wrote: then say how that is steered."""
+    message = error.message
+    for name, knob in (("coarse", variant.knobs.coarse), ("fine", variant.knobs.fine)):
+        own = error.key == f"model.{knob.key}"  # the range of the option itself: no step mends that
+        if not own and re.search(rf"\b{knobs[knob.key]}\b", error.message):
+            message += f"; the {name} knob tries multiples of {knob.step}: set knobs.{name}.step accordingly"
+    return UserError(message, file=error.file, key=error.key)
 
 
 def _distortion(solution: Solution, variant: Variant) -> float:

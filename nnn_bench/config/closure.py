@@ -39,12 +39,21 @@ def component_module(role: str, kind: str) -> str:
     return f"{PACKAGE}.models.{folder}.{name}"
 
 
-def component_modules(model: dict[str, Any]) -> Iterator[str]:
-    """Modules of every component named in the plain-data tree `model`."""
-    for key, value in model.items():
-        if key.rsplit("_", 1)[-1] in ROOMS and value is not None:
-            yield component_module(key, value if isinstance(value, str) else value["kind"])
-        if isinstance(value, dict):
+def component_modules(model: Any) -> Iterator[str]:
+    """Modules of every component named in the plain-data tree `model`.
+
+    Options that hold a component have no default, so what a configuration does not name is not built.
+    """
+    if isinstance(model, list):
+        for entry in model:
+            yield from component_modules(entry)
+    elif isinstance(model, dict):
+        for key, value in model.items():
+            if key.rsplit("_", 1)[-1] in ROOMS:
+                for entry in value if isinstance(value, list) else [value]:
+                    kind = entry.get("kind") if isinstance(entry, dict) else entry
+                    if isinstance(kind, str):
+                        yield component_module(key, kind)
             yield from component_modules(value)
 
 
@@ -98,6 +107,8 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise ImportError(f"{module}: write imports of this package in full, so that its source can be followed")
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             imports.append(node.module)
             imports += [name for alias in node.names if _path(name := f"{node.module}.{alias.name}")]

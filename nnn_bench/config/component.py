@@ -19,7 +19,11 @@ class Component(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"kind": value}
+        if not isinstance(value, dict | Component):
+            raise ValueError("must be the name of a component, or a mapping with its `kind`")
+        return value
 
     @property
     def options(self) -> dict[str, Any]:

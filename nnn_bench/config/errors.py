@@ -12,13 +12,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-EXIT_BAD_INPUT = 2
-EXIT_BUSY = 75  # sysexits EX_TEMPFAIL: someone else holds the run, try again later
-EXIT_TERMINATED = 143  # 128 + SIGTERM, after a checkpoint was written
-
-ERROR_PREFIX = "nnn-bench: error: "
-WARNING_PREFIX = "nnn-bench: warning: "
-
 _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
 
 
@@ -35,7 +28,11 @@ class UserError(Exception):
 
 
 class RunBusy(Exception):
-    """Another process holds the run directory; nothing was touched."""
+    """Another process holds what is asked for; nothing was touched."""
+
+
+class Terminated(Exception):
+    """The process was asked to stop; a checkpoint was written first."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

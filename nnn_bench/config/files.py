@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from nnn_bench.config.errors import UserError
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` beside `path`, make it durable, and move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with waiting.open("wb") as file:
             file.write(content)
             file.flush()
@@ -25,6 +26,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         waiting.unlink(missing_ok=True)
         raise disk_error(path, error) from error
+
+
+def finite(data: Any) -> Any:
+    """`data` with non-finite numbers, which JSON cannot hold, as None."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -45,8 +55,14 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_USERS_TO_MEND = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+
+
 def disk_error(path: Path, error: OSError) -> Exception:
     """Full disks and missing rights are the user's to mend; anything else is ours."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-        return UserError(f"cannot be written: {error.strerror}; nothing was lost, make room and start again", file=path)
+    if error.errno in _USERS_TO_MEND:
+        return UserError(f"cannot be written: {error.strerror}; nothing was lost; mend that and start again", file=path)
     return error

@@ -45,6 +45,10 @@ class Project:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    def run(self, key: str) -> Path:
+        """Folder of one run; `key` reads `dataset/variant-id/s0`."""
+        return self.results / "runs" / key
+
     def tokens(self, dataset: str, tokenizer: str) -> Path:
         return self.cache / "tokens" / f"{dataset}.{tokenizer}"
 

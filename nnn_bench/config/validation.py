@@ -6,8 +6,10 @@ into a `UserError` that names the file, the dotted key and the nearest known nam
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,12 +18,22 @@ from pydantic_core import ErrorDetails
 from nnn_bench.config.errors import UserError, nearest
 
 _LARGEST_FILE = 1 << 20
+_TAG_KEYS = ("kind", "name")
+_MAPPING_KEY = "[key]"  # how pydantic ends the location of a key, rather than a value, that is wrong
 
 
 class Settings(BaseModel):
     """Base of everything a YAML file may say: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Inconsistent(ValueError):
+    """For validators that look at several keys: `key` (dotted, below the model) is the one to mend."""
+
+    def __init__(self, message: str, *, key: str):
+        self.key = key
+        super().__init__(message)
 
 
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
@@ -79,25 +91,79 @@ def validate(model: type[SettingsType], data: Any, *, file: Path | str, key: str
 
 
 def _as_user_error(model: type[BaseModel], found: ErrorDetails, file: Path | str, prefix: str) -> UserError:
-    location = [str(part) for part in found["loc"]]
-    key = ".".join(part for part in [prefix, *location] if part)
-    if found["type"] == "extra_forbidden":
-        return UserError(f"unknown key; {nearest(location[-1], _fields_at(model, location[:-1]))}", file=file, key=key)
-    if found["type"] == "missing":
-        return UserError("is missing; add it", file=file, key=key)
-    message = found["msg"].removeprefix("Value error, ")
-    return UserError(f"{message}, got {found['input']!r}"[:300], file=file, key=key)
+    """The finding in our words: its dotted key as the user wrote it, what is wrong there, how to mend it."""
+    keys, _ = _followed(model, [str(part) for part in found["loc"]])
+    context = found.get("ctx", {})
+    reason = context.get("error")
+    if isinstance(reason, Inconsistent):
+        keys.append(reason.key)
+    elif found["type"].startswith("union_tag"):
+        keys.append(_quoted(context["discriminator"])[0])
+    return UserError(_message(model, found), file=file, key=".".join(part for part in [prefix, *keys] if part))
 
 
-def _fields_at(model: Any, location: list[str]) -> list[str]:
-    """Names of the keys allowed at `location` inside `model`; empty when the place holds no fixed keys."""
+def _message(model: type[BaseModel], found: ErrorDetails) -> str:
+    location, context, value = [str(part) for part in found["loc"]], found.get("ctx", {}), found["input"]
+    match found["type"]:
+        case "extra_forbidden":
+            _, owner = _followed(model, location[:-1])
+            known = [name for one in _alternatives(owner) if _is_model(one) for name in one.model_fields]
+            return f"unknown key; {nearest(location[-1], known)}"
+        case "literal_error" if location[-1] == _MAPPING_KEY:
+            return f"unknown key; {nearest(str(value), _quoted(context['expected']))}"
+        case "union_tag_invalid":
+            return f"unknown {context['tag']!r}; {nearest(context['tag'], _quoted(context['expected_tags']))}"
+        case "missing" | "union_tag_not_found":
+            return "is missing; add it"
+    # A whole mapping or list would only hide the message; the key says where it is.
+    got = "nothing" if value is None else repr(value) if isinstance(value, str | int | float) else ""
+    return (found["msg"].removeprefix("Value error, ") + (f", got {got}" if got else ""))[:300]
+
+
+def _followed(model: Any, location: list[str]) -> tuple[list[str], Any]:
+    """The keys a user wrote along a pydantic location inside `model`, and the type that the last one may hold.
+
+    Where a mapping may be one of several models, the location names the chosen one by its tag, which is no key.
+    """
+    keys: list[str] = []
     for part in location:
-        candidates = [model, *get_args(model)]
-        owner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if owner is not None and part in owner.model_fields:
+        places = _alternatives(model)
+        models = [place for place in places if _is_model(place)]
+        tagged = next((one for one in models if part in _tags(one)), None) if len(models) > 1 else None
+        if tagged is not None:
+            model = tagged
+            continue
+        if part != _MAPPING_KEY:
+            keys.append(part)
+        owner = next((one for one in models if part in one.model_fields), None)
+        if owner is not None:
             model = owner.model_fields[part].annotation
         else:  # the key of a mapping or the index of a list: step into its value type
-            arguments = get_args(model)
-            model = arguments[-1] if arguments else None
-    candidates = [model, *get_args(model)]
-    return [name for c in candidates if isinstance(c, type) and issubclass(c, BaseModel) for name in c.model_fields]
+            arguments = next((get_args(place) for place in places if get_args(place)), (None,))
+            model = arguments[-1]
+    return keys, model
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types a value may have, without `Annotated` and `|`."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [place for one in get_args(annotation) for place in _alternatives(one)]
+    return [annotation]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel)
+
+
+def _tags(model: type[BaseModel]) -> list[str]:
+    """The names by which a mapping asks for `model` among others."""
+    return [
+        tag for key in _TAG_KEYS if key in model.model_fields for tag in get_args(model.model_fields[key].annotation)
+    ]
+
+
+def _quoted(text: str) -> list[str]:
+    """The words pydantic put in quotes: `'package', 'file'` -> package, file."""
+    return re.findall(r"'([^']*)'", text)

@@ -95,8 +95,9 @@ def _interpolated(
 def ladder(store: TokenStore, context: int, training_characters: int, test_tokens: int) -> dict[str, Any]:
     """Losses of orders 1 to 6, counted on what a run may see and scored on the targets it is scored on.
 
-    `loss` is in nats per token; `test_tokens` in the result is the number of targets really scored. Raises `UserError` when
-    the training split is shorter than `training_characters` or the test split has no window of `context`.
+    `content_sha256` is the hash of the text; `loss` is in nats per token; `test_tokens` in the result is the number of
+    targets really scored. Raises `UserError` when the training split is shorter than `training_characters` or the test
+    split has no window of `context`.
     """
     if not ORDERS <= training_characters <= len(store.train):
         raise UserError(
@@ -110,6 +111,7 @@ def ladder(store: TokenStore, context: int, training_characters: int, test_token
     return {
         "dataset": store.manifest.dataset,
         "tokenizer": store.manifest.tokenizer,
+        "content_sha256": store.manifest.content_sha256,
         "training_characters": training_characters,
         "test_tokens": len(positions),
         "context": context,

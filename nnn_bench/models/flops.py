@@ -18,6 +18,9 @@ class Flops:
     def __add__(self, more: Flops) -> Flops:
         return Flops(self.matrix + more.matrix, self.other + more.other)
 
+    def __sub__(self, less: Flops) -> Flops:
+        return Flops(self.matrix - less.matrix, self.other - less.other)
+
     def __mul__(self, times: int) -> Flops:
         return Flops(self.matrix * times, self.other * times)
 

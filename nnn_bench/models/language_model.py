@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnn_bench.models.flops import Flops
+from nnn_bench.models.parts import Projection
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ class LanguageModel(nn.Module):
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
 
     def training_flops(self, tokens: int, context: int) -> Flops:
-        """Operations to train on `tokens` targets in windows of `context`: a backward pass costs two forward passes."""
-        return self.forward_flops(context) * (3 * tokens)
+        """Operations to train on `tokens` targets in windows of `context`: a backward pass costs two forward passes,
+        less what projections say they skip."""
+        per_token = self.forward_flops(context) * 3
+        for module in self.modules():
+            if isinstance(module, Projection):
+                per_token = per_token - module.skipped_backward()
+        return per_token * tokens
 
     def inference_flops(self, context: int) -> Flops:
         """Operations of one `step` as the `context`-th token."""

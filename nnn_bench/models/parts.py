@@ -62,6 +62,10 @@ class Projection(nn.Module):
         """Forward operations per token."""
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
 
+    def skipped_backward(self) -> Flops:
+        """What the usual backward pass, twice the forward one, does not do here; per token."""
+        return Flops()
+
 
 class ChannelMixer(nn.Module):
     """Mixes features, position by position: `(..., width) -> (..., width)`."""

@@ -4,8 +4,8 @@ Backward, with incoming gradient g: D_t = g_t + a_{t+1} D_{t+1}; dx_t = D_t; da_
 wider. Two algorithms give the same function; which one runs depends on the device alone:
 
 - CPU: one compiled loop over the memory as it lies (numba), bit-equal to the step-by-step loop in eager torch.
-- elsewhere: blocks of sixteen positions advance together, then their ends are chained, so that a device sees about
-  2 sqrt(T) launches in place of T. No division by a running product takes place, so nothing underflows.
+- elsewhere: blocks of sixteen positions advance together, then their ends are chained, so that a device sees
+  T / 16 + 16 launches in place of T. No division by a running product takes place, so nothing underflows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from torch import Tensor
 _BLOCK = 16
 
 
+@torch.compiler.disable
 def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
     """All states `h (B, T, D)` of the recurrence with `decay (B, T, D)` and `drive (B, T, D)`.
 
-    Half-precision inputs are widened to float32; the result stays wide.
+    Half-precision inputs are widened to float32; the result stays wide. A compiled model calls it as it is.
     """
     wide = torch.promote_types(decay.dtype, torch.float32)
     states: Tensor = _Recurrence.apply(decay.to(wide), drive.to(wide))
@@ -55,10 +56,7 @@ class _Recurrence(torch.autograd.Function):
                 drive_gradient.numpy(),
             )
             return decay_gradient, drive_gradient
-        later = torch.cat([torch.zeros_like(decay[:, :1]), decay[:, 1:].flip(1)], dim=1)
-        drive_gradient = _blocked(later, gradient.flip(1)).flip(1)
-        before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)
-        return drive_gradient * before, drive_gradient
+        return _blocked_backward(decay, states, gradient)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -107,3 +105,11 @@ def _blocked(decay: Tensor, drive: Tensor) -> Tensor:
     carried = torch.stack([torch.zeros_like(ends[0]), *ends[:-1]], dim=1).unsqueeze(2)  # (B, blocks, 1, D)
     whole = torch.addcmul(torch.stack(states, dim=2), torch.stack(products, dim=2), carried)
     return whole.view(B, T + missing, D)[:, :T]
+
+
+def _blocked_backward(decay: Tensor, states: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of `decay` and `drive`: the same recurrence backwards in time, with the decay of the position after."""
+    later = torch.cat([torch.zeros_like(decay[:, :1]), decay[:, 1:].flip(1)], dim=1)
+    drive_gradient = _blocked(later, gradient.flip(1)).flip(1)
+    before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)
+    return drive_gradient * before, drive_gradient

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
 from nnn_bench.report.headline import COLUMNS
-from nnn_bench.report.tables import ENTROPIES, Cell, final_score, flat, headline_rows
+from nnn_bench.report.tables import ENTROPIES, Cell, final_score, headline_rows
+from nnn_bench.statistics.records import flat
 
 _DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
 _RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]

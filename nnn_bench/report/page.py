@@ -7,6 +7,7 @@ forbids the browser to load anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from nnn_bench.report.headline import COLUMNS, HEADERS, headline_cells
 from nnn_bench.report.tables import (
     Shown,
     differences,
-    flat,
     headline_rows,
     markdown,
     markdown_text,
@@ -29,6 +29,7 @@ from nnn_bench.report.tables import (
     selection,
     sources_shape,
 )
+from nnn_bench.statistics.records import flat
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -85,7 +86,7 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "variants": [_variant(suite, variant) for variant in study.variants],
         "samples": _samples(study),
         "shape": sources_shape(study),
-        "environment": _environments(study),
+        "environment": _study_environment(study),
         "limits": limits(study),
         "places": {variant.name: variant.place for variant in study.variants},
     }
@@ -144,7 +145,7 @@ def _variant(suite: SuiteView, variant: VariantView) -> dict[str, Any]:
         "summary": variant.summary,
         "source": variant.source,
         "runs": runs(variant),
-        "receipt": [(name, str(value)) for name, value in flat(variant.receipt)],
+        "receipt": _receipt(variant),
         "command": f"nnn-bench run {suite.name} {variant.name}",
     }
 
@@ -158,18 +159,28 @@ def _samples(study: StudyView) -> list[tuple[str, list[tuple[VariantView, str]]]
     return [(prompt or "(none)", texts) for prompt, texts in found.items()]
 
 
-def _environments(study: StudyView) -> list[tuple[str, str]]:
+def _receipt(variant: VariantView) -> list[tuple[str, str]]:
+    """Name and value of everything that decided a variant's numbers: seeds, budget, data, source, environment."""
+    seeds = ", ".join(str(run.seed) for run in variant.runs)
+    fields = [(name, str(value)) for name, value in flat(variant.receipt)]
+    environment = [(f"environment.{name}", value) for name, value in _environments([variant])]
+    return [("seeds", seeds), *fields, *environment]
+
+
+def _study_environment(study: StudyView) -> list[tuple[str, str]]:
+    """Data and machines of a study, named for people."""
+    data = [(name, study.comparison[name]) for name in ("dataset", "tokenizer")]
+    return data + [(name.replace("_", " "), value) for name, value in _environments(study.variants)]
+
+
+def _environments(variants: Iterable[VariantView]) -> list[tuple[str, str]]:
     """Name and value of each fact about the machines; every value that occurred, where runs differ."""
-    found: dict[str, list[str]] = {
-        "dataset": [study.comparison["dataset"]],
-        "tokenizer": [study.comparison["tokenizer"]],
-    }
-    for variant in study.variants:
+    found: dict[str, list[str]] = {}
+    for variant in variants:
         for run in variant.runs:
-            for name, value in run.result["environment"].items():
-                text = str(value)
-                if text not in found.setdefault(name.replace("_", " "), []):
-                    found[name.replace("_", " ")].append(text)
+            for name, value in flat(run.result["environment"]):
+                if str(value) not in found.setdefault(name, []):
+                    found[name].append(str(value))
     return [(name, ", ".join(values)) for name, values in found.items()]
 
 

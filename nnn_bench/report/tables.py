@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +79,7 @@ def sources_shape(study: StudyView) -> Shown:
         "batches",
         "ms per batch (indicative)",
         "training loss, nats",
-        "test batches",
+        "test batches (computed)",
         "inference ms",
         "test loss, nats",
     ]
@@ -102,15 +100,6 @@ def selection(study: StudyView) -> Shown | None:
             rows.append([variant.name, layer, shares + more, *entropies])
     headers = ["variant", "layer", "choices, %", "aggregate entropy, nats", "per-sample entropy, nats"]
     return Shown(headers, rows, texts=(0, 1)) if rows else None
-
-
-def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
-    """Nested plain data as dotted names and values."""
-    for name, value in data.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
 
 
 def markdown(table: Shown) -> str:

@@ -1,12 +1,14 @@
 """Compare the variants of a study, by seed, with its baseline.
 
 A comparison reads finished runs and nothing else, so it can be made again at any time. It refuses runs that cannot be
-paired: other data, other batches, or seeds of one variant that were trained from different source.
+paired: other data, other batches, another environment, or seeds of one variant that were trained from different
+source.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +18,41 @@ from nnn_bench.config.expansion import RunSpec, study_specs
 from nnn_bench.config.files import write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.paired import estimate, paired_difference
-from nnn_bench.statistics.records import comparison_file, ladder_file, read_object, run_folder
+from nnn_bench.statistics.records import comparison_file, flat, ladder_file, read_object, run_folder
 
 METRIC = "test bits per byte"
 
-#: What two runs must share to see the same batches in the same order.
-_PAIRED = ("batch", "context", "steps", "tokens", "dataset")
+#: What the receipts of two runs must share to see the same batches in the same order.
+_PAIRED = ("batch", "context", "steps", "tokens", "training_characters", "dataset")
+
+#: What the receipts of two seeds of a variant must share besides.
+_SAME_VARIANT = (*_PAIRED, "source_sha256", "parameters", "knobs", "learning_rate")
+
+#: Facts about the environment that do not reach the numbers.
+_HARMLESS = frozenset({"python", "platform"})
+
+#: Field of the n-gram ladder -> what a run says of the same thing; None where a diverged run cannot say.
+_LADDER_FITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "content_sha256": lambda result: result["receipt"]["dataset"]["sha256"],
+    "context": lambda result: result["receipt"]["context"],
+    "training_characters": lambda result: result["receipt"]["training_characters"],
+    "test_tokens": lambda result: result["test"]["tokens"] if result["test"] else None,
+}
 
 
 def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[str, Any]:
     """The comparison of a study at the scale of a suite, as plain data.
 
-    Raises `UserError` when a run or the n-gram ladder is missing, with the command that makes it, and when runs cannot
-    be paired.
+    Raises `UserError` when a run or the n-gram ladder is missing, with the command that makes it, when runs cannot be
+    paired, and when the ladder was counted or scored on other text than they were.
     """
     specs = study_specs(catalog, suite, study)
     seeds = range(catalog.suite(suite).seeds)
     _require_runs(project, suite, specs, seeds)
     results = {name: _results(project, suite, spec, seeds) for name, spec in specs.items()}
     _require_pairs(suite, results)
+    ladder = _ladder(project, suite, next(iter(specs.values())).ladder_key, results)
     asked = catalog.study(study)
-    first = specs[asked.baseline]
     reference = _values(results[asked.baseline])
     return {
         "suite": suite,
@@ -49,7 +65,7 @@ def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[
         "tokenizer": asked.tokenizer,
         "budget": asked.budget,
         "metric": METRIC,
-        "ladder": read_object(project, ladder_file(project, first.ladder_key), f"nnn-bench run {suite}"),
+        "ladder": ladder,
         "variants": [
             _variant(spec, results[name], None if name == asked.baseline else reference) for name, spec in specs.items()
         ],
@@ -114,17 +130,18 @@ def _values(results: dict[int, dict[str, Any]]) -> dict[int, float | None]:
 
 
 def _results(project: Project, suite: str, spec: RunSpec, seeds: range) -> dict[int, dict[str, Any]]:
-    """Seed -> `result.json`, which must all tell of the same source and the same budget."""
+    """Seed -> `result.json`, which must all tell of the same variant on the same batches in the same environment."""
     command = f"nnn-bench run {suite} {spec.variant}"
     folder = run_folder(project, spec.key)
     results = {seed: read_object(project, folder / f"s{seed}" / "result.json", command) for seed in seeds}
-    receipts = [result["receipt"] for result in results.values()]
-    odd = [seed for seed, receipt in zip(seeds, receipts, strict=True) if receipt != receipts[0]]
-    if odd:
-        raise UserError(
-            f"seeds 0 and {odd[0]} were trained from different source or budgets; train them again with `{command}`",
-            file=project.relative(folder),
-        )
+    first = results[seeds[0]]
+    for seed, result in results.items():
+        if odd := _differing(first, result, _SAME_VARIANT):
+            raise UserError(
+                f"seeds {seeds[0]} and {seed} of {spec.variant} differ in {odd} and cannot be taken together; "
+                f"train them again with `{command} --again`",
+                file=project.relative(folder),
+            )
     return results
 
 
@@ -140,13 +157,45 @@ def _require_runs(project: Project, suite: str, specs: dict[str, RunSpec], seeds
 
 
 def _require_pairs(suite: str, results: dict[str, dict[int, dict[str, Any]]]) -> None:
-    """Every run of the study must have seen the same batches; a receipt that says otherwise breaks the pairs."""
-    receipts = {name: next(iter(runs.values()))["receipt"] for name, runs in results.items()}
-    first_name, first = next(iter(receipts.items()))
-    for name, receipt in receipts.items():
-        for field in _PAIRED:
-            if receipt[field] != first[field]:
-                raise UserError(
-                    f"{first_name} and {name} differ in {field} ({first[field]!r}, {receipt[field]!r}) "
-                    f"and cannot be paired; train them again with `nnn-bench run {suite} {first_name} {name}`"
-                )
+    """Every run of the study must have seen the same batches in the same environment. Seeds agree already."""
+    firsts = {name: next(iter(runs.values())) for name, runs in results.items()}
+    first_name, first = next(iter(firsts.items()))
+    for name, result in firsts.items():
+        if odd := _differing(first, result, _PAIRED):
+            raise UserError(
+                f"{first_name} and {name} differ in {odd} and cannot be paired; "
+                f"train them again with `nnn-bench run {suite} {first_name} {name} --again`"
+            )
+
+
+def _differing(first: dict[str, Any], other: dict[str, Any], fields: Iterable[str]) -> str | None:
+    """The first fact in which two results differ, with both values: `fields` of the receipt, then the environment."""
+    ours, theirs = _facts(first, fields), _facts(other, fields)
+    for name in ours | theirs:
+        if ours.get(name) != theirs.get(name):
+            return f"{name} ({ours.get(name)!r}, {theirs.get(name)!r})"
+    return None
+
+
+def _facts(result: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    environment = {name: value for name, value in result["environment"].items() if name not in _HARMLESS}
+    return dict(flat({name: result["receipt"].get(name) for name in fields} | {"environment": environment}))
+
+
+def _ladder(
+    project: Project, suite: str, ladder_key: str, results: dict[str, dict[int, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The n-gram ladder, which must have been counted and scored on what every run was trained and scored on."""
+    path, command = ladder_file(project, ladder_key), f"nnn-bench run {suite}"
+    ladder = read_object(project, path, command)
+    for name, runs in results.items():
+        for seed, result in runs.items():
+            for field, of_run in _LADDER_FITS.items():
+                asked = of_run(result)
+                if asked is not None and ladder.get(field) != asked:
+                    raise UserError(
+                        f"does not fit {name} seed {seed}: {field} is {ladder.get(field)!r} here and {asked!r} there; "
+                        f"remove it, then `{command}`",
+                        file=project.relative(path),
+                    )
+    return ladder

@@ -7,6 +7,7 @@ file, and the command that makes it again. No file is trusted to be whole unless
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ def comparison_file(project: Project, suite: str, study: str) -> Path:
     return project.results / "comparisons" / suite / f"{study}.json"
 
 
+def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | None]]:
+    """Nested plain data as dotted names and values; a list is one value, its JSON."""
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
+
+
 def read_object(project: Project, path: Path, command: str) -> dict[str, Any]:
     """One JSON object; `UserError` names the file and `command`, which makes it, when it is not there or not whole."""
     data = _parsed(project, path, command)[0]
@@ -45,8 +55,13 @@ def _parsed(project: Project, path: Path, command: str, *, lines: bool = False) 
     shown = project.relative(path)
     try:
         text = path.read_text(encoding="utf-8")
-        return [json.loads(part) for part in (text.splitlines() if lines else [text]) if part.strip() or not lines]
+        parts = [part for part in text.splitlines() if part.strip()] if lines else [text]
+        return [json.loads(part, parse_constant=_refused) for part in parts]
     except FileNotFoundError:
         raise UserError(f"is missing; make it with `{command}`", file=shown) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error}); remove it, then `{command}`", file=shown) from None
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

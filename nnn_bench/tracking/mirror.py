@@ -18,7 +18,7 @@ from nnn_bench.config.paths import Project
 from nnn_bench.statistics.comparison import read_comparison
 from nnn_bench.tracking.publication import Publication, run_publication, variant_publication
 from nnn_bench.tracking.repair import open_repaired
-from nnn_bench.tracking.store import attempt, exclusive, first_line, open_store, tracking_uri, warn, without_passwords
+from nnn_bench.tracking.store import attempt, exclusive, first_line, open_store, unusable, warn
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -62,8 +62,7 @@ def rebuild(project: Project, catalog: Catalog) -> bool:
         with exclusive(project):
             open_repaired(project, catalog.names("studies"))
     except Exception as error:
-        told = f"the tracking store {tracking_uri(project)} cannot be used: {first_line(error)}"
-        raise UserError(without_passwords(told)) from None
+        raise unusable(project, error) from None
     shown = []
     for path in sorted((project.results / "comparisons").glob("*/*.json")):
         try:

@@ -6,16 +6,15 @@ twice gives the same thing. Its `content` hash says whether the tracker already 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
-from nnn_bench.statistics.records import read_object, read_record, run_folder
+from nnn_bench.statistics.records import flat, read_object, read_record, run_folder
 
 POINTS_PER_CURVE = 200
 LONGEST_KEY = 250
@@ -77,7 +76,7 @@ def run_publication(project: Project, suite: str, study: str, run_key: str, pare
         "source": receipt["source_sha256"],
         "dataset": receipt["dataset"]["sha256"],
         "device": environment.get("device"),
-        "torch": environment.get("torch"),
+        "torch": environment.get("libraries", {}).get("torch"),
         "budget": result["budget"],
         "status": result["status"],
     }
@@ -85,13 +84,13 @@ def run_publication(project: Project, suite: str, study: str, run_key: str, pare
         key=run_key,
         kind="run",
         name=f"{result['variant']} seed {result['seed']}",
-        content=_digest([config, result, record]),
+        content=digest([config, result, record]),
         started=_milliseconds(result["started"]),
         ended=_milliseconds(result["ended"]),
         finished=result["status"] == "ok",
         parent=parent,
         tags=_own_tags(suite, study, parts) | _source_tags(suite, result["variant"]),
-        parameters=_flat({**config["settings"], "knobs": receipt["knobs"], "parameters": receipt["parameters"]}),
+        parameters=_parameters({**config["settings"], "knobs": receipt["knobs"], "parameters": receipt["parameters"]}),
         points=[*_curves(record), *_finals(result)],
         texts={"config.json": json.dumps(config, indent=1), "samples.txt": _samples(result)},
     )
@@ -123,14 +122,14 @@ def variant_publication(comparison: dict[str, Any], row: dict[str, Any], childre
         key=f"{suite}/{study}/{row['variant']}",
         kind="variant",
         name=f"{row['variant']} ({suite}, {len(row['seeds'])} seeds)",
-        content=_digest([comparison["baseline"], comparison["conclusive"], row]),
+        content=digest([comparison["baseline"], comparison["conclusive"], row]),
         started=min(child.started for child in children),
         ended=ended,
         finished=True,
         tags=_own_tags(suite, study, parts)
         | _source_tags(suite, row["variant"])
         | {"mlflow.note.content": f"{row['summary']}. {comparison['question']}"[:LONGEST_TAG]},
-        parameters=_flat({"receipt": row["receipt"]}),
+        parameters=_parameters({"receipt": row["receipt"]}),
         points=[Point(key, float(value), ended, 0) for key, value in values.items() if value is not None],
     )
 
@@ -148,7 +147,7 @@ def _curves(record: list[dict[str, Any]]) -> Iterator[Point]:
     for row in record:
         for key, value in _row_values(row):
             if value is not None:
-                curves.setdefault(key, []).append(Point(key, _safe(value), _milliseconds(row["time"]), row["step"]))
+                curves.setdefault(key, []).append(Point(key, float(value), _milliseconds(row["time"]), row["step"]))
     for points in curves.values():
         yield from thin(points)
 
@@ -171,7 +170,7 @@ def _finals(result: dict[str, Any]) -> Iterator[Point]:
     values |= {"receipt/total_parameters": receipt["parameters"]["total"], "receipt/flops": result["flops"]}
     for key, value in values.items():
         if value is not None:
-            yield Point(key, _safe(value), _milliseconds(result["ended"]), result["steps"])
+            yield Point(key, float(value), _milliseconds(result["ended"]), result["steps"])
 
 
 def _samples(result: dict[str, Any]) -> str:
@@ -187,16 +186,10 @@ def _source_tags(suite: str, variant: str) -> dict[str, str]:
     return {"mlflow.source.name": f"nnn-bench run {suite} {variant}", "mlflow.source.type": "LOCAL"}
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested plain data as dotted names and short texts."""
-    found: dict[str, str] = {}
-    for name, value in data.items():
-        key = f"{prefix}{_metric_name(name)}"
-        if isinstance(value, dict):
-            found |= _flat(value, f"{key}.")
-        else:
-            found[key[:LONGEST_KEY]] = (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAMETER]
-    return found
+def _parameters(data: dict[str, Any]) -> dict[str, str]:
+    """Nested plain data as dotted names and short texts, as MLflow takes them."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in flat(data)}
+    return {_metric_name(name)[:LONGEST_KEY]: text[:LONGEST_PARAMETER] for name, text in texts.items()}
 
 
 def _metric_name(name: str) -> str:
@@ -204,14 +197,5 @@ def _metric_name(name: str) -> str:
     return "".join(letter if letter in _KEY_LETTERS else "_" for letter in str(name))
 
 
-def _safe(value: float) -> float:
-    """Infinity would be stored as 1.8e308 and flatten every chart; both it and NaN mean "no number"."""
-    return float(value) if math.isfinite(value) else math.nan
-
-
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

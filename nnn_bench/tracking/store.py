@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.errors import WARNING_PREFIX, UserError
+from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
+from nnn_bench.config.terminal import WARNING_PREFIX
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -61,6 +62,17 @@ def artifact_folder(project: Project) -> Path:
 def owns_store(project: Project) -> bool:
     """Whether the store is the project's own file, which may be made anew, and not a server or file of the user's."""
     return tracking_uri(project) == f"sqlite:///{database_file(project)}"
+
+
+def marker_is_current(project: Project, marker: dict[str, Any]) -> bool:
+    """Whether what `marker` (`published`, `uri`) says was shown can still be seen: today's store is the same, and there.
+
+    Loads no MLflow and asks no server. Passwords do not count, so a marker may be written without them.
+    """
+    here = without_passwords(tracking_uri(project))
+    if marker.get("published") is not True or without_passwords(str(marker.get("uri"))) != here:
+        return False
+    return not owns_store(project) or database_file(project).is_file()
 
 
 def experiment_name(study: str) -> str:
@@ -124,6 +136,12 @@ def attempt(project: Project, action: Callable[[], None]) -> bool:
         )
         return False
     return True
+
+
+def unusable(project: Project, error: Exception, mend: str = "") -> UserError:
+    """One line that says why the store cannot be used, and how to mend it."""
+    told = f"the tracking store {tracking_uri(project)} cannot be used: {first_line(error)}"
+    return UserError(without_passwords(f"{told}; {mend}" if mend else told))
 
 
 def first_line(error: Exception) -> str:

@@ -37,7 +37,9 @@ class Progress:
     record_length: int = 0
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_checkpoint(
+    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Write `folder/step-N` and drop all but the two newest."""
     tensors: dict[str, Tensor] = {f"model|{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer|{name}": value for name, value in optimizer_tensors(model, optimizer)}
@@ -45,7 +47,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     if torch.cuda.is_available():
         tensors["random|cuda"] = torch.cuda.get_rng_state()
     content = save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
-    state = {**progress.__dict__, "sha256": hashlib.sha256(content).hexdigest()}
+    state = {**progress.__dict__, "fingerprint": fingerprint, "sha256": hashlib.sha256(content).hexdigest()}
 
     final = folder / f"step-{progress.step:08d}"
     waiting = folder / f".{final.name}.{os.getpid()}"
@@ -61,10 +63,17 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Restore the newest sound checkpoint into `model`, `optimizer` and the random generators; None if there is none."""
+def load_checkpoint(
+    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress | None:
+    """Restore the newest sound checkpoint into `model`, `optimizer` and the random generators; None if there is none.
+
+    The caller holds the run: what a killed process left half-written is cleared away first.
+    """
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
     for path in _newest_first(folder):
-        loaded = _read(path)
+        loaded = _read(path, fingerprint)
         if loaded is None:
             shutil.rmtree(path, ignore_errors=True)
             continue
@@ -79,21 +88,13 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     return None
 
 
-def load_weights(folder: Path, model: nn.Module) -> bool:
-    """Restore the weights alone from the newest sound checkpoint; False if there is none."""
-    for path in _newest_first(folder):
-        loaded = _read(path)
-        if loaded is not None:
-            model.load_state_dict(_part(loaded[1], "model", next(model.parameters()).device))
-            return True
-    return False
-
-
-def _read(path: Path) -> tuple[Progress, dict[str, Tensor]] | None:
+def _read(path: Path, fingerprint: str) -> tuple[Progress, dict[str, Tensor]] | None:
     state: Any = read_json(path / "state.json")
     try:
         content = (path / "tensors.safetensors").read_bytes()
         if not isinstance(state, dict) or hashlib.sha256(content).hexdigest() != state.pop("sha256", None):
+            return None
+        if state.pop("fingerprint", None) != fingerprint:
             return None
         return Progress(**state), load_tensors(content)
     except (OSError, TypeError, SafetensorError):

@@ -9,11 +9,15 @@ import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Literal
+from importlib.metadata import version
+from typing import Any, Literal
 
 import torch
 
 from nnn_bench.config.errors import UserError
+
+#: Libraries whose code computes the bits of a run.
+LIBRARIES = ("torch", "numpy", "numba", "llvmlite", "lion-pytorch")
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -29,10 +33,10 @@ class Environment:
     threads: int
     compiled: bool
     python: str
-    torch: str
     platform: str
+    libraries: dict[str, str]
 
-    def facts(self) -> dict[str, str | int | bool]:
+    def facts(self) -> dict[str, Any]:
         return asdict(self)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -59,12 +63,14 @@ def set_up(device: str, precision: str, threads: int, compiled: bool) -> Environ
         )
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = "bfloat16" if chosen == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        precision = (
+            "bfloat16" if chosen == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        )
     torch.set_num_threads(threads)
-    if compiled:  # compiled code on several threads does not repeat bit for bit otherwise
+    if compiled or chosen == "cuda":  # neither repeats bit for bit otherwise
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    if chosen == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if precision == "bfloat16":  # float32 means float32: coarser products are for those who ask for bfloat16
         torch.set_float32_matmul_precision("high")
     return Environment(
         device=chosen,
@@ -74,6 +80,6 @@ def set_up(device: str, precision: str, threads: int, compiled: bool) -> Environ
         threads=threads,
         compiled=compiled,
         python=platform.python_version(),
-        torch=torch.__version__,
         platform=platform.system(),
+        libraries={name: version(name) for name in LIBRARIES},
     )

@@ -13,8 +13,9 @@ from nnn_bench.budget.plan import Budgeted, Plan, plan
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.paths import Project
+from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
 from nnn_bench.data.prepare import prepare
-from nnn_bench.data.store import load
+from nnn_bench.data.store import TokenStore, load
 from nnn_bench.training.configuration import RunConfiguration
 from nnn_bench.training.trainer import train_run
 
@@ -22,8 +23,17 @@ from nnn_bench.training.trainer import train_run
 def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
     """The plan of `spec` on the data that is really there; prepares the data first if need be."""
     manifest = prepare(spec.dataset, spec.dataset_config, spec.tokenizer, project)
+    _check_windows(spec, load(project, spec.dataset, spec.tokenizer))
     data = Budgeted(content_sha256=manifest.content_sha256, vocabulary=manifest.vocabulary)
     return plan(spec, data, file=str(catalog.file("variants", spec.variant)))
+
+
+def _check_windows(spec: RunSpec, store: TokenStore) -> None:
+    """Refuse a scale the data cannot serve, before anything is planned on it."""
+    scale = spec.scale
+    TrainingBatches(store.train, scale.context, scale.batch, 0, scale.training_characters)
+    EvaluationWindows(store.validation, scale.context, scale.validation_tokens)
+    EvaluationWindows(store.test, scale.context, scale.test_tokens)
 
 
 def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
@@ -55,8 +65,7 @@ def train_seeds(
     runs = []
     for seed in seeds:
         configuration = run_configuration(spec, made, seed)
-        path = project.results / "runs" / configuration.run_key
-        result = train_run(configuration, store, path, checkpoint_seconds)
+        result = train_run(configuration, store, project.run(configuration.run_key), checkpoint_seconds)
         runs.append({key: result[key] for key in ("run_key", "fingerprint", "status")})
         test = result["test"]
         score = f"{test['bits_per_byte']:.4f} bits per byte" if test else "no score"

@@ -16,6 +16,8 @@ from nnn_bench.training.environment import Environment
 from nnn_bench.training.optimizers import set_learning_rate
 from nnn_bench.training.schedule import rate_share
 
+MASKED = -100  # a target that is no part of the loss
+
 
 class TrainingClock:
     """Seconds spent in training steps: runs between `start` and `stop`, accumulated over resumes."""
@@ -52,13 +54,7 @@ class Stepper:
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """Train on the batch of `step`; its mean loss in nats and the gradient norm before clipping, on the device."""
-        inputs, targets = self.batches.batch_at(step)
-        loss = torch.zeros((), device=self.environment.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):
-            part = self._loss(x, y) / self.accumulation
-            part.backward()
-            loss += part.detach()
+        loss = self._gradients(step)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
         set_learning_rate(self.optimizer, self.rate(step))
         self.optimizer.step()
@@ -67,8 +63,29 @@ class Stepper:
     def rate(self, step: int) -> float:
         return self.learning_rate * rate_share(self.training.schedule, step, self.steps)
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def warm_up(self) -> None:
+        """Compute and drop the gradients of the first batch: what is compiled or allocated once is so before the clock
+        runs. Weights, optimizer and random generator stay as they are."""
+        random = torch.get_rng_state()
+        self._gradients(0)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.set_rng_state(random)
+
+    def _gradients(self, step: int) -> Tensor:
+        """Fill the gradients with those of the mean loss over all targets of a step; returns that mean."""
+        inputs, targets = self.batches.batch_at(step)
+        predicted = (targets != MASKED).sum().item()
+        total = torch.zeros((), device=self.environment.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):
+            part = self._summed_loss(x, y) / predicted
+            part.backward()
+            total += part.detach()
+        return total
+
+    def _summed_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         device = self.environment.device
         with self.environment.autocast():
             logits = self.network(inputs.to(device, non_blocking=True))
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.to(device, non_blocking=True).flatten())
+        expected = targets.to(device, non_blocking=True).flatten()
+        return F.cross_entropy(logits.float().flatten(0, 1), expected, ignore_index=MASKED, reduction="sum")

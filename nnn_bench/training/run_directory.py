@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nnn_bench.config.errors import RunBusy
-from nnn_bench.config.files import disk_error, read_json, write_json
+from nnn_bench.config.files import disk_error, finite, read_json, write_json
 
 
 class RunDirectory:
@@ -43,6 +43,19 @@ class RunDirectory:
                 raise RunBusy(f"{self.path} is held by another process; wait for it, or stop it") from None
             yield
 
+    def clear(self) -> None:
+        """Forget the run; raises `RunBusy` when another process holds it."""
+        if self.path.is_dir():
+            with self.locked():
+                self._empty()
+                self.config.unlink(missing_ok=True)
+
+    def _empty(self) -> None:
+        self.result.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
+
     def finished(self, fingerprint: str) -> dict[str, Any] | None:
         """The result, if this directory holds one for the same fingerprint."""
         result = read_json(self.result)
@@ -52,9 +65,7 @@ class RunDirectory:
         """Make the directory this configuration's own: anything of another fingerprint is cleared."""
         before = read_json(self.config)
         if not isinstance(before, dict) or before.get("fingerprint") != config["fingerprint"]:
-            self.result.unlink(missing_ok=True)
-            self.record.unlink(missing_ok=True)
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            self._empty()
             write_json(self.config, config)
 
     def cut_record(self, length: int) -> None:
@@ -64,14 +75,13 @@ class RunDirectory:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the result; from here on the run is finished."""
-        write_json(self.result, result)
+        write_json(self.result, finite(result))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one line. Non-finite numbers, which JSON cannot hold, become null."""
-        finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
+        """Add one line. Non-finite numbers become null."""
         try:
             with self.record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite, allow_nan=False) + "\n")
+                file.write(json.dumps(finite(row), allow_nan=False) + "\n")
         except OSError as error:
             raise disk_error(self.record, error) from error
 

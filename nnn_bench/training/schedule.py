@@ -12,7 +12,7 @@ from nnn_bench.config.recipe import Schedule
 
 
 def rate_share(schedule: Schedule, step: int, steps: int) -> float:
-    """Share of the peak learning rate at `step` (0-based) of `steps`; in (0, 1]."""
+    """Share of the peak learning rate at `step` (0-based) of `steps`; in [0, 1]."""
     warmup = max(1, round(schedule.warmup * steps))
     if step < warmup:
         return (step + 1) / warmup

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nnn_bench.config.closure import source_hash
+from nnn_bench.config.errors import Terminated
 from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
 from nnn_bench.data.store import TokenStore
 from nnn_bench.measure.selection import model_selection
@@ -36,10 +37,6 @@ from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.samples import sample
 
 RECORD_ROWS = 200
-
-
-class Terminated(Exception):
-    """The process was asked to stop; a checkpoint was written first."""
 
 
 def train_run(
@@ -58,16 +55,14 @@ def train_run(
         done = directory.finished(fingerprint)
         if done is not None:
             return done
-        directory.begin(
-            {
-                **configuration.model_dump(mode="json"),
-                "fingerprint": fingerprint,
-                "environment": environment.facts(),
-            }
-        )
         run = _Run(configuration, store, directory, environment, fingerprint, checkpoint_seconds)
+        told = configuration.model_dump(mode="json")
+        directory.begin({**told, "fingerprint": fingerprint, "environment": environment.facts()})
         with _stop_signals() as stop:
-            return run.train(stop)
+            result = run.train(stop)
+            if stop.is_set():
+                raise Terminated(f"stopped after {configuration.run_key} was finished")
+            return result
 
 
 def initial_seed(seed: int, variant: str) -> int:
@@ -115,12 +110,14 @@ class _Run:
         self._resume()
         progress, steps = self.progress, self.configuration.steps
         record_every = max(1, steps // RECORD_ROWS)
-        evaluate_every = max(1, steps // self.configuration.scale.evaluations)
+        evaluations = self.configuration.scale.evaluations
+        evaluate_at = {round(number * steps / evaluations) for number in range(1, evaluations + 1)}
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.environment.device)
         clock = TrainingClock(self.environment, progress.seconds)
         saved = time.monotonic()
         validation = None
         self.model.train()
+        self.stepper.warm_up()
         while progress.step < steps:
             clock.start()
             loss, norm = self.stepper.step(progress.step)
@@ -137,15 +134,17 @@ class _Run:
                 progress.loss_count = 0
                 if not math.isfinite(mean):  # nothing that follows could mean anything
                     return self._finish("diverged", None, None)
-            if progress.step % evaluate_every == 0 or last:
+            if progress.step in evaluate_at:
                 clock.stop()
                 progress.seconds = clock.seconds
                 validation = self._validate()
+                if not math.isfinite(validation["loss"]):
+                    return self._finish("diverged", None, None)
             if last or stop.is_set() or time.monotonic() - saved > self.checkpoint_seconds:
                 clock.stop()
                 progress.seconds, progress.loss_sum = clock.seconds, loss_sum.item()
                 progress.record_length = self.directory.record_length
-                save_checkpoint(self.directory.checkpoints, self.model, self.optimizer, progress)
+                save_checkpoint(self.directory.checkpoints, self.fingerprint, self.model, self.optimizer, progress)
                 saved = time.monotonic()
                 if stop.is_set() and not last:
                     raise Terminated(f"stopped at step {progress.step} of {steps}; start again to go on")
@@ -157,7 +156,7 @@ class _Run:
         return self._finish("ok", validation, test)
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.directory.checkpoints, self.model, self.optimizer)
+        found = load_checkpoint(self.directory.checkpoints, self.fingerprint, self.model, self.optimizer)
         self.progress = found or Progress(started=time.time())
         self.directory.cut_record(self.progress.record_length)
 

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -37,6 +38,9 @@ LADDERS = {spec.ladder_key: place for place, spec in SPECS.items()}
 MANIFESTS = {f"{spec.dataset}.{spec.tokenizer}": spec for spec in SPECS.values()}
 HAS_GPU = shutil.which("nvidia-smi") is not None
 
+# What changes the bits of a run beside settings and source, as far as it is known without importing torch.
+MACHINE = [sys.version.split()[0], HAS_GPU, *(version(name) for name in ("torch", "numpy", "numba", "lion-pytorch"))]
+
 
 wildcard_constraints:
     suite=r"[a-z0-9_]+",
@@ -50,6 +54,11 @@ wildcard_constraints:
 def finished(suite):
     """What a suite ends with: its report, and its studies shown in MLflow."""
     return [f"reports/{suite}/index.html", *(f"results/tracking/{suite}/{study}.published" for study in STUDIES[suite])]
+
+
+def local_file(dataset):
+    """The user's own file a data set is read from, as a job's input; empty where it comes from elsewhere."""
+    return [dataset.source.path] if dataset.source.kind == "file" and Path(dataset.source.path).exists() else []
 
 
 def manifest_of(spec):

@@ -2,11 +2,13 @@
 
 
 rule data_set:
+    input:
+        lambda wc: local_file(CATALOG.dataset(wc.dataset)),
     output:
         ".cache/tokens/{dataset}.{tokenizer}/manifest.json",
     params:
         settings=lambda wc: digest(CATALOG.dataset(wc.dataset).model_dump(mode="json")),
-        source=closure_hash("nnn_bench.data.prepare"),
+        source=lambda wc: closure_hash("nnn_bench.data.prepare", f"nnn_bench.data.tokenizers.{wc.tokenizer}"),
     log:
         "logs/data/{dataset}.{tokenizer}.log",
     shell:

@@ -6,6 +6,8 @@ rule report_pages:
         lambda wc: [f"results/comparisons/{wc.suite}/{study}.json" for study in STUDIES[wc.suite]],
     output:
         "reports/{suite}/index.html",
+        "reports/{suite}/report.md",
+        "reports/{suite}/tables/headline.csv",
     params:
         source=closure_hash("nnn_bench.report.build"),
         templates=digest({path.name: path.read_text() for path in sorted(Path(workflow.basedir).glob("nnn_bench/report/templates/*"))}),

@@ -17,10 +17,10 @@ rule track:
         "results/tracking/ready",
         "results/comparisons/{suite}/{study}.json",
     output:
-        touch("results/tracking/{suite}/{study}.published"),
+        "results/tracking/{suite}/{study}.published",
     params:
         source=closure_hash("nnn_bench.tracking.mirror"),
     log:
         "logs/tracking/{suite}.{study}.log",
     shell:
-        "nnn-bench track publish {wildcards.suite} {wildcards.study} > {log} 2>&1"
+        "nnn-bench track publish {wildcards.suite} {wildcards.study} --output {output} > {log} 2>&1"

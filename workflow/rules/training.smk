@@ -10,10 +10,11 @@ rule train:
     params:
         place=lambda wc: place_of(wc.job),
         source=lambda wc: run_hash(JOBS[wc.job][1].spec.model_tree),
+        machine=MACHINE,
     threads: lambda wc: JOBS[wc.job][1].spec.threads
     resources:
         gpu=lambda wc: int(HAS_GPU and JOBS[wc.job][1].spec.device != "cpu"),
     log:
         "logs/training/{job}.log",
     shell:
-        "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads} nnn-bench train {params.place} --output {output} >> {log} 2>&1"
+        "exec env OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads} nnn-bench train {params.place} --output {output} >> {log} 2>&1"

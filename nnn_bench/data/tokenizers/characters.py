@@ -36,7 +36,11 @@ class Tokenizer:
 
     @property
     def token_bytes(self) -> list[int]:
-        """UTF-8 bytes each id stands for. An unknown character counts as one byte, which can only make a loss look worse."""
+        """UTF-8 bytes each id stands for; an unknown character counts as one byte.
+
+        Whatever the training split does not hold is one pooled class, so predicting it does not pay for which character
+        it is. How many of them each split holds is in the manifest, as `unknown`.
+        """
         return [1, *(len(character.encode()) for character in self.characters)]
 
     def encode(self, text: str) -> NDArray[np.uint32]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from nnn_bench.config.component import Component
+from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.parts import Port, Site, TimeMixer
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class Options(Settings):
-    heads: int = Field(ge=1)
-    projection: Component = Component(kind="dense")
+    heads: PositiveInt
+    projection: Component
 
 
 class Cache(NamedTuple):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from nnn_bench.config.component import Component
+from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.parts import ChannelMixer, Port, Site
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class Options(Settings):
-    hidden: int = Field(ge=1)
-    projection: Component = Component(kind="dense")
+    hidden: PositiveInt
+    projection: Component
 
 
 class GLU(ChannelMixer):

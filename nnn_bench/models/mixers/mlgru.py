@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 class Options(Settings):
     output_gate: Literal["code", "paper"] = "code"
-    projection: Component = Component(kind="ternary")
+    projection: Component
 
 
 class ForgetBounds(nn.Module):
@@ -66,10 +66,10 @@ class MLGRU(TimeMixer):
 
     def forward(self, x: Tensor, shared: nn.Module | None = None) -> Tensor:
         decay, drive = self._recurrence(x, shared)
-        return self._output(x, linear_recurrence(decay, drive).to(x.dtype))
+        return self._output(x, linear_recurrence(decay, drive))
 
     def initial_state(self, batch: int) -> Tensor:
-        return next(self.parameters()).new_zeros(batch, self.width)
+        return _wide(next(self.parameters())).new_zeros(batch, self.width)
 
     def step(self, x: Tensor, state: Tensor, shared: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         decay, drive = self._recurrence(x, shared)
@@ -79,13 +79,15 @@ class MLGRU(TimeMixer):
     def _recurrence(self, x: Tensor, shared: nn.Module | None) -> tuple[Tensor, Tensor]:
         """Decay and drive of the state, the same shape as `x`."""
         assert isinstance(shared, ForgetBounds)
-        keep = torch.sigmoid(self.forget(x))
+        # in float32 at least: in half precision a gate near one would round to one, and the state never forget
+        forget, new = _wide(self.forget(x)), _wide(self.input(x))
+        keep = torch.sigmoid(forget)
         if self.layer > 0:
             keep = torch.lerp(keep, torch.ones_like(keep), shared(self.layer))
-        return keep, (1 - keep) * F.silu(self.input(x))
+        return keep, (1 - keep) * F.silu(new)
 
     def _output(self, x: Tensor, state: Tensor) -> Tensor:
-        gate = self.gate(x)
+        gate = _wide(self.gate(x))
         if self.gate_norm is not None:
             return self.out(self.gate_norm(gate) * F.silu(state))
         return self.out(torch.sigmoid(gate) * state)
@@ -100,6 +102,10 @@ class MLGRU(TimeMixer):
         if self.gate_norm is not None:
             return maps + gates + norm_flops("rms", self.width) + elementwise(self.width, 3)
         return maps + gates + elementwise(self.width, 2)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 Part = MLGRU

@@ -72,14 +72,12 @@ class SelectOfTwo(torch.autograd.Function):
         first, second = values.unbind(-2)
         share = torch.sigmoid(difference)
         difference_gradient = torch.addcmul(share, share, share, value=-1).mul_(second - first).mul_(gradient)
-        values_gradient = torch.empty_like(values)
-        torch.mul(gradient, difference > 0, out=values_gradient.select(-2, 1))
-        torch.sub(gradient, values_gradient.select(-2, 1), out=values_gradient.select(-2, 0))
-        return difference_gradient, values_gradient
+        to_second = gradient * (difference > 0)
+        return difference_gradient, torch.stack([gradient - to_second, to_second], dim=-2)
 
 
 class Selection(Projection):
-    """`weight (K, O, I)` computes, `selector_weight (K, O, I)` selects, each with a bias; K = 1 is a plain linear map.
+    """`weight (K, O, I)` computes, `selector_weight (K, O, I)` selects, each with a bias `(K * O,)`; K = 1 is a plain linear map.
 
     While `watch` is a list, every forward pass appends its logits `(..., K, O)` to it.
     """
@@ -90,37 +88,33 @@ class Selection(Projection):
         self.detached_selector = options.detached_selector
         self.watch: list[Tensor] | None = None
         self.weight = nn.Parameter(port.initial.fill_(torch.empty(K, O, I)))
-        self.bias = nn.Parameter(torch.zeros(K, O))
+        self.bias = nn.Parameter(torch.zeros(K * O))
         if K > 1:
             selector = Initial((2 / (I + O)) ** 0.5, uniform=True)
             self.selector_weight = nn.Parameter(selector.fill_(torch.empty(K, O, I)))
-            self.selector_bias = nn.Parameter(torch.zeros(K, O))
+            self.selector_bias = nn.Parameter(torch.zeros(K * O))
 
     def forward(self, x: Tensor) -> Tensor:
         K = self.weight.shape[0]
-        values = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
+        values = F.linear(x, self.weight.flatten(0, 1), self.bias)
         if K == 1:
             return values
         seen = x.detach() if self.detached_selector else x
         values = values.unflatten(-1, (K, -1))  # (..., K, O)
         chosen: Tensor
         if K == 2:
-            weight, bias = self.selector_weight, self.selector_bias
-            difference = F.linear(seen, weight[1] - weight[0], bias[1] - bias[0])
-            self._show(
-                torch.stack([torch.zeros_like(difference), difference], dim=-2) if self.watch is not None else None
-            )
+            weight, (first, second) = self.selector_weight, self.selector_bias.chunk(2)
+            difference = F.linear(seen, weight[1] - weight[0], second - first)
+            if self.watch is not None:
+                self.watch.append(torch.stack([torch.zeros_like(difference), difference], dim=-2).detach())
             chosen = SelectOfTwo.apply(difference, values)
         else:
-            logits = F.linear(seen, self.selector_weight.flatten(0, 1), self.selector_bias.flatten())
+            logits = F.linear(seen, self.selector_weight.flatten(0, 1), self.selector_bias)
             logits = logits.unflatten(-1, (K, -1))
-            self._show(logits)
+            if self.watch is not None:
+                self.watch.append(logits.detach())
             chosen = SelectOne.apply(logits, values)
         return chosen
-
-    def _show(self, logits: Tensor | None) -> None:
-        if self.watch is not None and logits is not None:
-            self.watch.append(logits.detach())
 
     def flops(self) -> Flops:
         K, O, I = self.weight.shape  # noqa: E741
@@ -129,6 +123,10 @@ class Selection(Projection):
             return values
         logits = 1 if K == 2 else K
         return values + linear(I, logits * O) + elementwise(logits * O, 2)  # bias and comparison
+
+    def skipped_backward(self) -> Flops:
+        K, O, I = self.weight.shape  # noqa: E741
+        return linear(I, (1 if K == 2 else K) * O) if self.detached_selector and K > 1 else Flops()
 
 
 Part = Selection

@@ -71,7 +71,8 @@ class Ternary(Projection):
         self.weight = nn.Parameter(port.initial.fill_(torch.empty(port.outputs, port.inputs)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(eight_bit(self.norm(x)), ternarised(self.weight))
+        exact = self.norm(x.to(self.norm.weight.dtype))  # an autocast neighbour may have left x in half precision
+        return F.linear(eight_bit(exact), ternarised(self.weight))
 
     def flops(self) -> Flops:
         outputs, inputs = self.weight.shape

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nnn_bench.config.component import Component
+from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise, linear
 from nnn_bench.models.language_model import LanguageModel
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 class Options(Settings):
-    width: int = Field(ge=1)
-    layers: int = Field(ge=1, le=1024)
+    width: PositiveInt
+    layers: PositiveInt
     norm: NormKind = "layer"
     positions: Literal["learned", "none"] = "learned"
     tied_head: bool = True
