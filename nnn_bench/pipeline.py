@@ -46,7 +46,7 @@ def run_suite(
     with _only_one(project) as lock:
         if again:
             _forget(project, wanted)
-        _drop_stale(project, wanted)
+        _drop_stale(project, suite, wanted)
         started = time.time()
         code, stopped, log = _snakemake(project, suite, goals, cores, wanted, lock)
     if stopped:
@@ -127,11 +127,19 @@ def _forget(project: Project, wanted: list[Job]) -> None:
             RunDirectory(project.run(f"{job.spec.key}/s{seed}")).clear()
 
 
-def _drop_stale(project: Project, wanted: list[Job]) -> None:
-    """Remove what says a step is done when its work is not there any more, so that Snakemake does it again."""
+def _drop_stale(project: Project, suite: str, wanted: list[Job]) -> None:
+    """Remove what says a step is done when its work is not there any more, so that Snakemake does it again.
+
+    Snakemake does not mind a lost file between two that are there; so what stands on a lost run goes too.
+    """
     for job in wanted:
+        trained = project.results / "trained" / f"{job.key}.json"
         if any(not RunDirectory(project.run(f"{job.spec.key}/s{seed}")).result.exists() for seed in job.seeds):
-            (project.results / "trained" / f"{job.key}.json").unlink(missing_ok=True)
+            trained.unlink(missing_ok=True)
+        if not trained.exists():
+            for path in (project.results / "comparisons" / suite).glob("*.json"):
+                path.unlink()
+            (project.reports / suite / "index.html").unlink(missing_ok=True)
     for path in (project.results / "tracking").glob("*/*.published"):
         marker = read_json(path)
         if not isinstance(marker, dict) or not marker_is_current(project, marker):

@@ -74,10 +74,30 @@ def test_a_changed_variant_redoes_its_own_runs_alone(project):
 def test_a_lost_job_output_is_made_again_without_training(project):
     before = results(project)
     shutil.rmtree(project.results / "trained")
-    shutil.rmtree(project.results / "comparisons")
     assert call(project, "run", "tiny").returncode == 0
     assert results(project) == before
     assert len(list(project.results.glob("trained/*/*.json"))) == 3
+
+
+def test_a_lost_result_is_trained_again_alone(project):
+    before = results(project)
+    lost = project.run(study_specs(Catalog(project), "tiny", "tiny")["gpt2"].key + "/s1") / "result.json"
+    lost.unlink()
+    assert call(project, "run", "tiny").returncode == 0
+    changed = {path for path, written in results(project).items() if before[path] != written}
+    assert changed == {lost.relative_to(project.results)}
+
+
+def test_an_edited_text_is_noticed(project):
+    before = results(project)
+    path = project.root / "text.txt"
+    text = path.read_text()
+    path.write_text(text.replace("cat", "cow"))
+    assert call(project, "run", "tiny").returncode == 0
+    after = results(project)
+    assert sum(after[path] != before[path] for path in before) == 6
+    path.write_text(text)
+    assert call(project, "run", "tiny").returncode == 0
 
 
 def test_training_one_variant_again_gives_the_same_bits(project):

@@ -205,6 +205,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it compiles
 @pytest.mark.parametrize(("variant", "option"), OPTIONS)
 def test_options_of_training_reach_about_the_same_loss(project, tmp_path, variant, option):
     plain, _ = trained(project, variant, path=tmp_path / "plain")
