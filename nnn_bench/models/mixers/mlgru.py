@@ -8,7 +8,8 @@ o_t = P_o( sigmoid(g_t) h_t )                               output_gate `paper`
 
 Source: arXiv 2406.02528. Its code gates with SiLU(h) and normalises the gate; its paper writes the second form. The bounds
 of all layers come from one (layers, C) parameter G: the cumulative sum over layers of softmax_layers(G), shifted so that the
-first layer is bounded by 0; zero at birth, which spaces the bounds evenly.
+first layer is bounded by 0; zero at birth, which spaces the bounds evenly. The variant `matmul_free` has a dense head where the
+source has a ternary one: heads stay dense in matched studies, so that no capacity hides there.
 """
 
 from __future__ import annotations

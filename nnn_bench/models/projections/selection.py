@@ -11,6 +11,9 @@ of the dense map it replaces, and each selector's by Xavier's (the source draws 
 eleven times too small at 256x256). `detached_selector` hides x from the selector's gradient, so that dx is what a plain
 linear map with the chosen rows would give ("identical look").
 
+The variant `selection_transformer` departs further from that file, so that it differs from `gpt2` in its maps alone: norms before
+the mixers, learned positions, GELU, and a dense tied head (the source: norms after, sinusoids, ReLU, a selecting head).
+
 For K = 2 only the difference of the two logits matters: l_1 - l_0 = (S_1 - S_0) x + (s_1 - s_0) is one product in place of
 two, with the same parameters, values and gradients.
 """
