@@ -58,8 +58,8 @@ def ours(layers: int, heads: int, width: int, context: int) -> nn.Module:
         "kind": "stack",
         "layers": layers,
         "width": width,
-        "mixer": {"kind": "attention", "heads": heads},
-        "channel_mixer": {"kind": "mlp", "hidden": 4 * width},
+        "mixer": {"kind": "attention", "heads": heads, "projection": "dense"},
+        "channel_mixer": {"kind": "mlp", "hidden": 4 * width, "projection": "dense"},
     }
     return build({"topology": stack}, vocabulary=VOCABULARY, context=context)
 

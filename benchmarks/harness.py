@@ -27,7 +27,7 @@ from nnn_bench.training.configuration import RunConfiguration
 from nnn_bench.training.job import make_plan, run_configuration
 from nnn_bench.training.optimizers import make_optimizer
 
-STEPS = 100
+STEPS = 400  # a quarter of a run of suite laptop
 CHECKPOINT_SECONDS = 3.0  # five times as often as in a real run
 
 
