@@ -20,7 +20,6 @@ from nnn_bench.config.paths import Project
 from nnn_bench.report.build import write_report
 from nnn_bench.report.headline import HEADERS, headline_lines
 from nnn_bench.statistics.comparison import read_comparison
-from nnn_bench.statistics.records import run_folder
 from tests.synthetic_runs import Synthetic, make_project
 
 HOSTILE = "</pre></style><script>alert(1)</script><img src=http://127.0.0.1/x onerror=alert(2)> | ``` & \"'"
@@ -75,7 +74,7 @@ def _csv(project: Project, name: str, suite: str = "laptop") -> list[dict[str, s
 
 
 def _result(project: Project, key: str) -> dict:
-    return json.loads((run_folder(project, key) / "result.json").read_text())
+    return json.loads((project.run(key) / "result.json").read_text())
 
 
 def test_headline_numbers_are_those_of_the_comparison(laptop: tuple[Project, Catalog]) -> None:
@@ -111,7 +110,7 @@ def test_every_other_table_holds_the_inputs(laptop: tuple[Project, Catalog]) -> 
     key = comparison["variants"][1]["runs"][2]
     positions = [r for r in _csv(project, "positions") if (r["variant"], r["seed"]) == ("matmul_free", "2")]
     assert [float(row["nats"]) for row in positions] == _result(project, key)["test"]["by_position"]
-    record = [json.loads(line) for line in (run_folder(project, key) / "record.jsonl").read_text().splitlines()]
+    record = [json.loads(line) for line in (project.run(key) / "record.jsonl").read_text().splitlines()]
     curve = [r for r in _csv(project, "curves") if (r["variant"], r["seed"]) == ("matmul_free", "2")]
     expected = [row["bits_per_byte"] for row in record if row["kind"] == "validation"]
     assert [float(row["validation_bits_per_byte"]) for row in curve] == expected
@@ -294,7 +293,7 @@ def test_a_missing_run_is_told_and_the_old_report_stays(tmp_path: Path) -> None:
     project, catalog = _reported(tmp_path, Synthetic(suite="smoke"))
     before = (project.reports / "smoke" / "index.html").read_bytes()
     key = read_comparison(project, "smoke", "language")["variants"][1]["runs"][0]
-    (run_folder(project, key) / "result.json").unlink()
+    (project.run(key) / "result.json").unlink()
     with pytest.raises(UserError, match=r"result.json: is missing; make it with `nnn-bench run smoke matmul_free`"):
         write_report(project, catalog, "smoke")
     assert (project.reports / "smoke" / "index.html").read_bytes() == before

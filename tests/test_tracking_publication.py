@@ -9,7 +9,6 @@ import pytest
 
 from nnn_bench.config.errors import UserError
 from nnn_bench.statistics.comparison import read_comparison
-from nnn_bench.statistics.records import run_folder
 from nnn_bench.tracking.publication import (
     LONGEST_KEY,
     LONGEST_PARAMETER,
@@ -25,7 +24,7 @@ def _one(root: Path, **changes: object):
     """The publication of gpt2's first run, its result changed as asked."""
     project, _ = make_project(root, Synthetic(suite="smoke"))
     key = read_comparison(project, "smoke", "language")["variants"][0]["runs"][0]
-    path = run_folder(project, key) / "result.json"
+    path = project.run(key) / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return run_publication(project, "smoke", "language", key, "parent")
 

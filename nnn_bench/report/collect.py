@@ -12,7 +12,7 @@ from typing import Any
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.comparison import read_comparison
-from nnn_bench.statistics.records import read_object, read_record, run_folder
+from nnn_bench.statistics.records import read_object, read_record
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _baseline_first(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _run(project: Project, key: str, value: float | None, command: str) -> RunView:
-    folder = run_folder(project, key)
+    folder = project.run(key)
     result = read_object(project, folder / "result.json", command)
     record = read_record(project, key, command)
     return RunView(

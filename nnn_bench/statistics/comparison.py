@@ -18,7 +18,7 @@ from nnn_bench.config.expansion import RunSpec, study_specs
 from nnn_bench.config.files import write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.paired import estimate, paired_difference
-from nnn_bench.statistics.records import comparison_file, flat, ladder_file, read_object, run_folder
+from nnn_bench.statistics.records import comparison_file, flat, ladder_file, read_object
 
 METRIC = "test bits per byte"
 
@@ -132,7 +132,7 @@ def _values(results: dict[int, dict[str, Any]]) -> dict[int, float | None]:
 def _results(project: Project, suite: str, spec: RunSpec, seeds: range) -> dict[int, dict[str, Any]]:
     """Seed -> `result.json`, which must all tell of the same variant on the same batches in the same environment."""
     command = f"nnn-bench run {suite} {spec.variant}"
-    folder = run_folder(project, spec.key)
+    folder = project.run(spec.key)
     results = {seed: read_object(project, folder / f"s{seed}" / "result.json", command) for seed in seeds}
     first = results[seeds[0]]
     for seed, result in results.items():
@@ -149,7 +149,7 @@ def _require_runs(project: Project, suite: str, specs: dict[str, RunSpec], seeds
     missing = {
         name: absent
         for name, spec in specs.items()
-        if (absent := [s for s in seeds if not (run_folder(project, spec.key) / f"s{s}" / "result.json").is_file()])
+        if (absent := [s for s in seeds if not (project.run(spec.key) / f"s{s}" / "result.json").is_file()])
     }
     if missing:
         told = ", ".join(f"{name} (seed {', '.join(str(seed) for seed in absent)})" for name, absent in missing.items())

@@ -15,11 +15,6 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 
 
-def run_folder(project: Project, run_key: str) -> Path:
-    """Folder of one run; `run_key` reads `dataset/variant-id/s0`."""
-    return project.results / "runs" / run_key
-
-
 def ladder_file(project: Project, ladder_key: str) -> Path:
     return project.results / "ladders" / f"{ladder_key}.json"
 
@@ -47,7 +42,7 @@ def read_object(project: Project, path: Path, command: str) -> dict[str, Any]:
 
 def read_record(project: Project, run_key: str, command: str) -> list[dict[str, Any]]:
     """Rows of a run's `record.jsonl`, in the order they were written; errors as for `read_object`."""
-    return _parsed(project, run_folder(project, run_key) / "record.jsonl", command, lines=True)
+    return _parsed(project, project.run(run_key) / "record.jsonl", command, lines=True)
 
 
 def _parsed(project: Project, path: Path, command: str, *, lines: bool = False) -> list[Any]:

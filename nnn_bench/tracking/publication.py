@@ -14,7 +14,7 @@ from typing import Any
 
 from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
-from nnn_bench.statistics.records import flat, read_object, read_record, run_folder
+from nnn_bench.statistics.records import flat, read_object, read_record
 
 POINTS_PER_CURVE = 200
 LONGEST_KEY = 250
@@ -64,7 +64,7 @@ class Publication:
 def run_publication(project: Project, suite: str, study: str, run_key: str, parent: str) -> Publication:
     """A run with its curves; `UserError` when its files are missing or damaged."""
     command = f"nnn-bench run {suite}"
-    folder = run_folder(project, run_key)
+    folder = project.run(run_key)
     config = read_object(project, folder / "config.json", command)
     result = read_object(project, folder / "result.json", command)
     record = read_record(project, run_key, command)
