@@ -161,7 +161,7 @@ def plan(suite: SuiteName, as_json: AsJson = False) -> None:
 
 
 def _plan_row(name: str, receipt: dict[str, Any]) -> list[str]:
-    flops = receipt["flops_per_token"]
+    flops = sum(receipt["training_flops"].values()) / receipt["tokens"]
     return [
         name,
         f"{receipt['parameters']['body']:,}",
@@ -170,7 +170,7 @@ def _plan_row(name: str, receipt: dict[str, Any]) -> list[str]:
         ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in receipt["knobs"].items()),
         f"{receipt['steps']:,}",
         f"{receipt['tokens']:,}",
-        f"{(flops['matrix'] + flops['other']) / 1e6:.2f}",
+        f"{flops / 1e6:.2f}",
         f"{receipt['learning_rate']:g}",
     ]
 
@@ -250,7 +250,7 @@ def ladder(
     store = load(project, spec.dataset, spec.tokenizer)
     scale = spec.scale
     with _settings_of(catalog, suite):
-        counted = count_ladder(store, scale.context, scale.training_characters, scale.test_tokens)
+        counted = count_ladder(store, scale.context, scale.training_characters, scale.test_tokens, spec.ahead)
     if output:
         write_json(output, counted)
     for row in counted["orders"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,17 @@ VOCABULARY = 29
 CONTEXT = 16
 
 
+def kind(name: str) -> str:
+    """File of the outermost part of a variant."""
+    [part] = CATALOG.variant(name).model.values()
+    return part.kind
+
+
+#: Controls are published forms that an audit must catch; all others must pass every test of the registry.
+CONTROLS = [name for name in VARIANTS if kind(name).startswith("published/")]
+HONEST = [name for name in VARIANTS if name not in CONTROLS]
+
+
 @functools.cache
 def solved(name: str, target: int = 20_000):
     return solve(CATALOG.variant(name), target, vocabulary=VOCABULARY, context=CONTEXT, file=name)
@@ -28,6 +40,25 @@ def small(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> La
     """A freshly initialised network of the variant `name` with about 20,000 body parameters."""
     torch.manual_seed(seed)
     return build(solved(name).model, vocabulary=VOCABULARY, context=CONTEXT, file=name).to(dtype)
+
+
+def stages(name: str, **options: Any) -> Iterator[LanguageModel]:
+    """The small network of a variant in each of its stages; a trained one, so that nothing born zero stays unseen."""
+    model = small(name, **options)
+    yield model
+    while model.stage + 1 < model.stages:
+        shake(model)
+        model.grow()
+        shake(model)
+        yield model
+
+
+def shake(model: LanguageModel) -> None:
+    """Move every trainable parameter a little, as training would."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.02)
 
 
 def with_options(name: str, path: str, **options: Any) -> LanguageModel:

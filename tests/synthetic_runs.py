@@ -234,11 +234,15 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
     return {
         "variant": spec.variant,
         "budget": spec.budget,
+        "ahead": spec.ahead,
         "target_body_parameters": scale.body_parameters,
         "knobs": {"topology.width": 64, "topology.channel_mixer.hidden": 251},
         "parameters": {"total": body + 12_480, "tables": 12_480, "head": 0, "body": body},
         "residual": (body - scale.body_parameters) / scale.body_parameters,
-        "flops_per_token": {"matrix": CHARACTER.get(spec.variant, (0, 1.5e6, 0))[1], "other": 21_000.0},
+        "training_flops": {
+            "matrix": CHARACTER.get(spec.variant, (0, 1.5e6, 0))[1] * steps * scale.batch * scale.context,
+            "other": 21_000.0 * steps * scale.batch * scale.context,
+        },
         "steps": steps,
         "batch": scale.batch,
         "context": scale.context,
@@ -277,6 +281,7 @@ def _ladder(spec: RunSpec) -> dict[str, Any]:
         "content_sha256": digest("the plays"),
         "training_characters": spec.scale.training_characters,
         "test_tokens": spec.scale.test_tokens,
+        "ahead": spec.ahead,
         "context": spec.scale.context,
         "floor_order": 3,
         "orders": [

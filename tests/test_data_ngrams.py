@@ -34,12 +34,12 @@ def generated(length: int, seed: int = 0, vocabulary: int = V) -> np.ndarray:
 class Naive:
     """Interpolated Witten-Bell, read off its definition with dictionaries."""
 
-    def __init__(self, tokens: list[int], vocabulary: int):
+    def __init__(self, tokens: list[int], vocabulary: int, ahead: int = 1):
         self.vocabulary = vocabulary
         self.follow: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
         for length in range(6):
-            for place in range(length, len(tokens)):
-                self.follow[tuple(tokens[place - length : place])][tokens[place]] += 1
+            for place in range(length, len(tokens) - ahead + 1):
+                self.follow[tuple(tokens[place - length : place])][tokens[place + ahead - 1]] += 1
 
     def probability(self, token: int, before: list[int], order: int) -> float:
         if order == 0:
@@ -71,6 +71,17 @@ def test_it_equals_the_definition_at_every_order(length):
     naive = Naive(train.tolist(), V)
     for order in range(1, 7):
         expected = [naive.probability(int(test[i]), test[:i].tolist(), order) for i in positions]
+        assert found[order - 1] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("ahead", [2, 5])
+def test_at_a_distance_it_knows_what_a_network_there_may_know(ahead):
+    train, test = generated(900), generated(200, seed=1)
+    positions = np.arange(ahead, len(test))
+    found = NgramModel(train, V, ahead=ahead).probabilities(test, positions)
+    naive = Naive(train.tolist(), V, ahead)
+    for order in range(1, 7):
+        expected = [naive.probability(int(test[i]), test[: i - ahead + 1].tolist(), order) for i in positions]
         assert found[order - 1] == pytest.approx(expected, rel=1e-12)
 
 

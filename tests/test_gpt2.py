@@ -83,14 +83,14 @@ def test_parameter_counts_are_the_published_ones(shape, total, body):
 def test_flops_follow_the_formula():
     L, d, T, V = 3, 48, 32, 61
     model = gpt2(vocabulary=V, context=T, layers=L, heads=4, width=d)
-    assert model.forward_flops(T).matrix == L * (24 * d * d + 4 * d * T) + 2 * V * d
+    assert model.window_flops(T).matrix == T * (L * (24 * d * d + 4 * d * T) + 2 * V * d)
 
 
 def test_other_flops_are_counted_by_hand():
     # One layer, width 4, one head, hidden 16, T = 2, per token:
     # position 4; three norms of 7 x 4; two residual sums 2 x 4; biases 12 + 4 + 16 + 4; scores 1 head x 2 past x 6; GELU 16 x 9
     model = gpt2(vocabulary=5, context=2, layers=1, heads=1, width=4)
-    assert model.forward_flops(2).other == 4 + 3 * 28 + 8 + 36 + 12 + 144
+    assert model.window_flops(2).other == 2 * (4 + 3 * 28 + 8 + 36 + 12 + 144)
 
 
 def test_fresh_weights_have_the_spread_of_gpt2():

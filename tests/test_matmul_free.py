@@ -74,7 +74,7 @@ def test_forget_bounds_start_evenly_spaced_and_the_first_layer_has_none():
 
 def test_body_parameters_follow_the_published_formula():
     model = small("matmul_free")
-    L, d = model.options.layers, model.options.width
+    L, d = len(model.blocks), model.width
     m = model.blocks[0].channel_mixer.hidden
     # the head, dense here, has no norm of its own: one d less than the ternary head of the source
     assert model.parameter_count().body == L * (4 * d * d + 3 * d * m + 8 * d + m) + L * d + d

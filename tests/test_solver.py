@@ -11,7 +11,7 @@ from nnn_bench.budget.solver import TOLERANCE, solve
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.schema import Variant
 from nnn_bench.models.language_model import ParameterCount
-from tests.models import CATALOG, VARIANTS
+from tests.models import CATALOG, HONEST
 
 
 def solved(name, target, **options):
@@ -39,8 +39,8 @@ def test_at_the_size_of_the_laptop_suite_gpt2_keeps_its_proportions():
     assert solved("gpt2", 200_000).knobs == {"topology.width": 64, "topology.channel_mixer.hidden": 256}
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_the_vocabulary_does_not_move_the_body(name):
+@pytest.mark.parametrize("name", HONEST)
+def test_vocabulary_and_context_do_not_move_the_body(name):
     small = solve(CATALOG.variant(name), 60_000, vocabulary=5, context=16, file=name)
     large = solve(CATALOG.variant(name), 60_000, vocabulary=5000, context=512, file=name)
     assert small.knobs == large.knobs and small.parameters.body == large.parameters.body

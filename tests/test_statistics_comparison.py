@@ -147,7 +147,7 @@ def test_variants_that_cannot_be_paired_are_refused(tmp_path: Path, part: str, c
 
 @pytest.mark.parametrize(
     ("part", "change"),
-    [("environment", {"python": "3.13.1", "platform": "Darwin"}), ("receipt", {"flops_per_token": {"matrix": 1.0}})],
+    [("environment", {"python": "3.13.1", "platform": "Darwin"}), ("receipt", {"training_flops": {"matrix": 1.0}})],
 )
 def test_what_does_not_reach_the_numbers_does_not_break_pairs(tmp_path: Path, part: str, change: dict) -> None:
     project, catalog = make_project(tmp_path)

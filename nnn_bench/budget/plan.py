@@ -44,16 +44,24 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
     tokens_per_step = scale.batch * scale.context
     steps = math.ceil(scale.tokens / tokens_per_step)
     model = meta_model(solution.model, vocabulary=data.vocabulary, context=scale.context, file=file)
-    per_token = model.training_flops(1, scale.context)
+    if model.ahead > spec.ahead:
+        raise UserError(
+            f"looks {model.ahead} tokens ahead inside a block, so its target must lie as far; it asks for a study with "
+            f"ahead: {model.ahead} or more, not {spec.ahead}",
+            file=file,
+            key="model",
+        )
+    flops = model.training_flops(steps * tokens_per_step, scale.context)
     count = solution.parameters
     receipt = {
         "variant": spec.variant,
         "budget": spec.budget,
+        "ahead": spec.ahead,
         "target_body_parameters": scale.body_parameters,
         "knobs": solution.knobs,
         "parameters": {"total": count.total, "tables": count.tables, "head": count.head, "body": count.body},
         "residual": solution.residual,
-        "flops_per_token": {"matrix": per_token.matrix, "other": per_token.other},
+        "training_flops": {"matrix": flops.matrix, "other": flops.other},
         "steps": steps,
         "batch": scale.batch,
         "context": scale.context,

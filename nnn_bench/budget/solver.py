@@ -36,9 +36,12 @@ class Solution:
 
 
 def meta_model(model: dict[str, Any], *, vocabulary: int, context: int, file: str) -> LanguageModel:
-    """The network without storage, for counting."""
+    """The network without storage, for counting; one that grows is in its last stage, where budgets match it."""
     with torch.device("meta"):
-        return build(model, vocabulary=vocabulary, context=context, file=file)
+        made = build(model, vocabulary=vocabulary, context=context, file=file)
+        while made.stage + 1 < made.stages:
+            made.grow()
+    return made
 
 
 def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file: str) -> Solution:

@@ -29,6 +29,7 @@ class RunSpec:
     dataset_config: Dataset
     tokenizer: str
     budget: str
+    ahead: int
     scale: LanguageScale
     training: Training
     threads: int
@@ -47,6 +48,7 @@ class RunSpec:
             "dataset_config": dataset,
             "tokenizer": self.tokenizer,
             "budget": self.budget,
+            "ahead": self.ahead,
             "scale": self.scale.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
             "threads": self.threads,
@@ -71,7 +73,7 @@ class RunSpec:
     def ladder_key(self) -> str:
         """Name of the n-gram ladder that saw the same characters and is scored on the same targets."""
         scored = {key: self.settings["scale"][key] for key in ("context", "training_characters", "test_tokens")}
-        return f"{self.dataset}.{self.tokenizer}-{digest([scored, self.settings['dataset_config']])[:10]}"
+        return f"{self.dataset}.{self.tokenizer}-{digest([scored, self.ahead, self.settings['dataset_config']])[:10]}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str,
             dataset_config=catalog.dataset(study.dataset),
             tokenizer=study.tokenizer,
             budget=study.budget,
+            ahead=study.ahead,
             scale=suite.language,
             training=study.training,
             threads=suite.threads_per_job,

@@ -110,6 +110,9 @@ class Study(Settings):
     dataset: Name
     tokenizer: Literal["characters"] = "characters"
     budget: Literal["tokens"] = "tokens"
+    ahead: PositiveInt = Field(
+        default=1, description="how many tokens after a position its target lies, for all variants"
+    )
     training: Training = Training()
 
     @model_validator(mode="after")

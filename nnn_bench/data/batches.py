@@ -19,17 +19,17 @@ from nnn_bench.data.store import Tokens
 
 
 class TrainingBatches:
-    """Batches of `batch` windows of `context` inputs and targets from the first `limit` tokens."""
+    """Batches of `batch` windows of `context` inputs and targets, `ahead` tokens on, from the first `limit` tokens."""
 
-    def __init__(self, tokens: Tokens, context: int, batch: int, seed: int, limit: int):
+    def __init__(self, tokens: Tokens, context: int, batch: int, seed: int, limit: int, ahead: int = 1):
         if limit > len(tokens):
             raise UserError(
                 f"is {limit:,}, but the training split has {len(tokens):,}", key="language.training_characters"
             )
-        self._tokens, self._context, self._batch, self._seed = tokens, context, batch, seed
-        # the first tile may begin at any of `context` places, and the last target needs one token more
-        self._windows = (limit - context) // context
-        self._slack = limit - 1 - self._windows * context
+        self._tokens, self._context, self._batch, self._seed, self._ahead = tokens, context, batch, seed, ahead
+        # the first tile may begin at any of `context` places, and the last target needs `ahead` tokens more
+        self._windows = (limit - context + 1 - ahead) // context
+        self._slack = limit - ahead - self._windows * context
         self._per_epoch = self._windows // batch
         if self._per_epoch < 1:
             raise UserError(
@@ -37,7 +37,7 @@ class TrainingBatches:
                 key="language.training_characters",
             )
         self._epoch, self._starts = -1, np.empty(0, dtype=np.int64)
-        self._offsets = np.arange(context + 1)
+        self._offsets = np.arange(context + ahead)
 
     def batch_at(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets `(batch, context)`, int64, of a step: a function of (seed, step) alone."""
@@ -46,7 +46,7 @@ class TrainingBatches:
             self._epoch, self._starts = epoch, self._epoch_starts(epoch)
         starts = self._starts[position * self._batch : (position + 1) * self._batch]
         windows = torch.from_numpy(self._tokens[starts[:, None] + self._offsets].astype(np.int64))
-        return windows[:, :-1], windows[:, 1:]
+        return windows[:, : self._context], windows[:, self._ahead :]
 
     def _epoch_starts(self, epoch: int) -> NDArray[np.int64]:
         draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, epoch])))
@@ -57,30 +57,32 @@ class TrainingBatches:
 class EvaluationWindows:
     """Windows that score each of consecutive targets once, each with at least half a context behind it.
 
-    Windows of `context` begin every `context - context // 2` tokens, and the targets after the first `context // 2` are scored.
+    Windows of `context` begin every `context - context // 2` tokens, and the targets after the first `context // 2` are scored;
+    the target of a position lies `ahead` tokens on.
     """
 
-    def __init__(self, tokens: Tokens, context: int, scored_tokens: int):
+    def __init__(self, tokens: Tokens, context: int, scored_tokens: int, ahead: int = 1):
         self.scored_from = context // 2
         stride = context - self.scored_from
-        room = (len(tokens) - 1 - context) // stride + 1 if len(tokens) > context else 0
+        room = (len(tokens) - ahead - context) // stride + 1 if len(tokens) >= context + ahead else 0
         windows = min(room, max(1, scored_tokens // stride))
         if windows < 1:
             raise UserError(
-                f"is {context}, longer than the {len(tokens):,} tokens of a split that is scored",
+                f"is {context}, longer than the {len(tokens):,} tokens of a split that is scored, less {ahead} for the target",
                 key="language.context",
             )
         self._tokens, self._starts = tokens, np.arange(windows) * stride
-        self._offsets = np.arange(context + 1)
+        self._context, self._ahead = context, ahead
+        self._offsets = np.arange(context + ahead)
 
     @property
     def scored_positions(self) -> NDArray[np.int64]:
         """Place in the split of every scored target, in order."""
-        return (self._starts[:, None] + self._offsets[self.scored_from + 1 :]).ravel()
+        return (self._starts[:, None] + self._offsets[self.scored_from + self._ahead :]).ravel()
 
     def chunks(self, windows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets `(at most windows, context)`, in order."""
         for first in range(0, len(self._starts), windows):
             starts = self._starts[first : first + windows]
             block = torch.from_numpy(self._tokens[starts[:, None] + self._offsets].astype(np.int64))
-            yield block[:, :-1], block[:, 1:]
+            yield block[:, : self._context], block[:, self._ahead :]

@@ -6,6 +6,9 @@ Interpolated Witten-Bell back-off. For a context h of n - 1 tokens that was seen
     p_n(w | h) = p_{n-1}(w | h')                                         where h was never seen
     p_0(w)     = 1 / V
 
+Where the target lies `ahead` tokens after a position, w is that token and h still ends at the position: the ladder of a study
+that predicts at a distance knows what its networks may know, and no more.
+
 Counting is sorting: the number of an n-gram is its rank among those seen, and the (n+1)-grams are pairs (rank of the first
 n tokens, next token), so that a key fits 64 bits at any order and vocabulary.
 """
@@ -31,53 +34,62 @@ _UNSEEN = -1
 
 @dataclass(frozen=True)
 class _Order:
-    """The n-grams seen, as sorted keys (rank of the context x V + token), and the counts of their contexts."""
+    """What was seen after each context, as sorted keys (rank of the context x V + token), and the counts of their contexts.
+
+    `grams` are the keys whose token follows its context at once: the contexts of the next order.
+    """
 
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
     context_counts: NDArray[np.int64]
     context_kinds: NDArray[np.int64]
+    grams: NDArray[np.int64]
 
     @property
     def contexts(self) -> int:
         return int(np.count_nonzero(self.context_counts))
 
-    def ranks(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rank of each key among those seen, or -1."""
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[places] == keys, places, _UNSEEN)
+
+def _ranks(seen: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank of each key among the sorted ones `seen`, or -1."""
+    places = np.minimum(np.searchsorted(seen, keys), len(seen) - 1)
+    return np.where(seen[places] == keys, places, _UNSEEN)
 
 
 class NgramModel:
-    """Counts of orders 1 to `orders` over `tokens` `(N,)`, N >= orders, of ids below `vocabulary`."""
+    """Counts of orders 1 to `orders` over `tokens` `(N,)`, N >= orders + ahead, of ids below `vocabulary`."""
 
-    def __init__(self, tokens: NDArray[np.integer], vocabulary: int, orders: int = ORDERS):
-        self.vocabulary = vocabulary
+    def __init__(self, tokens: NDArray[np.integer], vocabulary: int, orders: int = ORDERS, ahead: int = 1):
+        self.vocabulary, self._gap = vocabulary, ahead - 1
         self.orders: list[_Order] = []
         following = np.asarray(tokens, dtype=np.int64)
         contexts, known = np.zeros(len(following), dtype=np.int64), 1  # rank of the context before each token
         for _ in range(orders):
-            keys, ranks, counts = np.unique(contexts * vocabulary + following, return_inverse=True, return_counts=True)
+            seen = contexts[: len(contexts) - self._gap] * vocabulary + following[self._gap :]
+            keys, counts = np.unique(seen, return_counts=True)
+            grams, ranks = np.unique(contexts * vocabulary + following, return_inverse=True)
             owners = keys // vocabulary
             totals = np.bincount(owners, weights=counts, minlength=known).astype(np.int64)
-            self.orders.append(_Order(keys, counts, totals, np.bincount(owners, minlength=known)))
+            self.orders.append(_Order(keys, counts, totals, np.bincount(owners, minlength=known), grams))
             # the n-gram that ends just before a token is the context of its (n+1)-gram
-            contexts, following, known = ranks[:-1], following[1:], len(keys)
+            contexts, following, known = ranks[:-1], following[1:], len(grams)
 
     def probabilities(self, tokens: NDArray[np.integer], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """p(tokens[i] | what stands before it in `tokens`) for i in `positions`, `(orders, positions)`.
+        """p(tokens[i] | what stands up to `ahead` before it in `tokens`) for i in `positions`, `(orders, positions)`.
 
-        A token with fewer than n - 1 tokens before it has no context of order n, and backs off.
+        A token with fewer than n - 1 tokens there has no context of order n, and backs off.
         """
         stream = np.asarray(tokens, dtype=np.int64)
         contexts = np.zeros(len(stream), dtype=np.int64)
         estimate = np.full(len(positions), 1.0 / self.vocabulary)
         found = np.empty((len(self.orders), len(positions)))
         for n, order in enumerate(self.orders):
-            ranks = np.where(contexts == _UNSEEN, _UNSEEN, order.ranks(contexts * self.vocabulary + stream))
-            estimate = _interpolated(order, contexts[positions], ranks[positions], estimate)
+            known = np.where(positions < self._gap, _UNSEEN, contexts[positions - self._gap])
+            ranks = np.where(known == _UNSEEN, _UNSEEN, _ranks(order.keys, known * self.vocabulary + stream[positions]))
+            estimate = _interpolated(order, known, ranks, estimate)
             found[n] = estimate
-            contexts = np.concatenate([[_UNSEEN], ranks[:-1]])
+            grams = np.where(contexts == _UNSEEN, _UNSEEN, _ranks(order.grams, contexts * self.vocabulary + stream))
+            contexts = np.concatenate([[_UNSEEN], grams[:-1]])
         return found
 
 
@@ -92,20 +104,22 @@ def _interpolated(
     return np.where(totals == 0, lower, (counts + kinds * lower) / np.maximum(totals + kinds, 1))
 
 
-def ladder(store: TokenStore, context: int, training_characters: int, test_tokens: int) -> dict[str, Any]:
+def ladder(
+    store: TokenStore, context: int, training_characters: int, test_tokens: int, ahead: int = 1
+) -> dict[str, Any]:
     """Losses of orders 1 to 6, counted on what a run may see and scored on the targets it is scored on.
 
     `content_sha256` is the hash of the text; `loss` is in nats per token; `test_tokens` in the result is the number of
     targets really scored. Raises `UserError` when the training split is shorter than `training_characters` or the test
     split has no window of `context`.
     """
-    if not ORDERS <= training_characters <= len(store.train):
+    if not ORDERS + ahead <= training_characters <= len(store.train):
         raise UserError(
-            f"is {training_characters:,}, but the training split has {len(store.train):,} and n-grams need {ORDERS}",
+            f"is {training_characters:,}, but the training split has {len(store.train):,} and n-grams need {ORDERS + ahead}",
             key="language.training_characters",
         )
-    positions = EvaluationWindows(store.test, context, test_tokens).scored_positions
-    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary)
+    positions = EvaluationWindows(store.test, context, test_tokens, ahead).scored_positions
+    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary, ahead=ahead)
     nats = -np.log(model.probabilities(store.test[: positions[-1] + 1], positions)).sum(axis=1)
     text_bytes = int(np.asarray(store.manifest.token_bytes)[store.test[positions]].sum())
     return {
@@ -115,6 +129,7 @@ def ladder(store: TokenStore, context: int, training_characters: int, test_token
         "training_characters": training_characters,
         "test_tokens": len(positions),
         "context": context,
+        "ahead": ahead,
         "floor_order": FLOOR_ORDER,
         "orders": [
             {

@@ -6,6 +6,7 @@ class to the name `Part`; the builder calls `Part(options, builder, place)`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,17 +33,25 @@ class Initial:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a mixer sits: `layer` of `layers`, on vectors of `width`, over at most `context` positions."""
+    """Where a mixer sits: `layer` of `layers`, on vectors of `width`, over at most `context` positions.
+
+    `widest` is the greatest width in the network, where that is not one for all.
+    """
 
     width: int
     context: int
     layer: int
     layers: int
+    widest: int | None = None
 
     @property
     def residual(self) -> Initial:
         """GPT-2's initialisation of a map that writes to the residual stream: two such maps a layer."""
         return Initial(0.02 / (2 * self.layers) ** 0.5)
+
+    def hidden(self, widest: int) -> int:
+        """Hidden width here, in proportion, where the widest place of the network has `widest`."""
+        return max(1, round(widest * self.width / (self.widest or self.width)))
 
 
 @dataclass(frozen=True)
@@ -58,13 +67,18 @@ class Port:
 class Projection(nn.Module):
     """A map `(..., inputs) -> (..., outputs)`, position by position."""
 
+    decides: bool = False  # rounds or picks, so that a last bit may become a visible difference
+
     def flops(self) -> Flops:
         """Forward operations per token."""
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
 
-    def skipped_backward(self) -> Flops:
-        """What the usual backward pass, twice the forward one, does not do here; per token."""
-        return Flops()
+    def grown(self) -> None:
+        """Called when the network that holds this map enters its next stage."""
+
+    def frozen_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters that are meant to stay as they are from now on."""
+        return ()
 
 
 class ChannelMixer(nn.Module):

@@ -71,8 +71,8 @@ class VariantView:
 
     @property
     def training_flops(self) -> float:
-        """What one whole run costs, from the receipt: FLOPs per token times tokens."""
-        return float(sum(self.receipt["flops_per_token"].values()) * self.receipt["tokens"])
+        """What one whole run costs, from the receipt."""
+        return float(sum(self.receipt["training_flops"].values()))
 
     def mean_of(self, *path: str) -> float | None:
         """Mean over the finished runs of a number in `result.json`."""

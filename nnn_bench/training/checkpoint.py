@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from nnn_bench.config.files import read_json, write_atomically
+from nnn_bench.training.growing import PlateauState
 from nnn_bench.training.optimizers import optimizer_tensors, restore_optimizer
 
 _KEPT = 2
@@ -30,11 +31,14 @@ class Progress:
     """Where a run stands: what a resumed run must know besides tensors."""
 
     step: int = 0
+    stage: int = 0
+    flops: int = 0
     seconds: float = 0.0
     started: float = 0.0
     loss_sum: float = 0.0
     loss_count: int = 0
     record_length: int = 0
+    plateau: PlateauState = field(default_factory=PlateauState)
 
 
 def save_checkpoint(
@@ -47,7 +51,7 @@ def save_checkpoint(
     if torch.cuda.is_available():
         tensors["random|cuda"] = torch.cuda.get_rng_state()
     content = save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
-    state = {**progress.__dict__, "fingerprint": fingerprint, "sha256": hashlib.sha256(content).hexdigest()}
+    state = {**asdict(progress), "fingerprint": fingerprint, "sha256": hashlib.sha256(content).hexdigest()}
 
     final = folder / f"step-{progress.step:08d}"
     waiting = folder / f".{final.name}.{os.getpid()}"
@@ -63,32 +67,39 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(
-    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Restore the newest sound checkpoint into `model`, `optimizer` and the random generators; None if there is none.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A sound checkpoint as it was read."""
 
-    The caller holds the run: what a killed process left half-written is cleared away first.
-    """
-    for left in folder.glob(".step-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for path in _newest_first(folder):
-        loaded = _read(path, fingerprint)
-        if loaded is None:
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Put back the weights; the model is in the stage that `progress` names."""
+        model.load_state_dict(_part(self.tensors, "model", next(model.parameters()).device))
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put back weights, optimizer state and random generators."""
+        self.restore_model(model)
+        restore_optimizer(model, optimizer, _part(self.tensors, "optimizer", next(model.parameters()).device))
+        torch.set_rng_state(self.tensors["random|cpu"])
+        if "random|cuda" in self.tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.tensors["random|cuda"])
+
+
+def newest_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
+    """The newest sound checkpoint of a run; None if there is none. Nothing is changed."""
+    return next((found for path in _newest_first(folder) if (found := _read(path, fingerprint))), None)
+
+
+def clear_damaged(folder: Path, fingerprint: str) -> None:
+    """Remove what a killed process left half-written and what cannot be used. The caller holds the run."""
+    for path in (*folder.glob(".step-*"), *_newest_first(folder)):
+        if path.name.startswith(".") or _read(path, fingerprint) is None:
             shutil.rmtree(path, ignore_errors=True)
-            continue
-        progress, tensors = loaded
-        device = next(model.parameters()).device
-        model.load_state_dict(_part(tensors, "model", device))
-        restore_optimizer(model, optimizer, _part(tensors, "optimizer", device))
-        torch.set_rng_state(tensors["random|cpu"])
-        if "random|cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random|cuda"])
-        return progress
-    return None
 
 
-def _read(path: Path, fingerprint: str) -> tuple[Progress, dict[str, Tensor]] | None:
+def _read(path: Path, fingerprint: str) -> Checkpoint | None:
     state: Any = read_json(path / "state.json")
     try:
         content = (path / "tensors.safetensors").read_bytes()
@@ -96,8 +107,9 @@ def _read(path: Path, fingerprint: str) -> tuple[Progress, dict[str, Tensor]] | 
             return None
         if state.pop("fingerprint", None) != fingerprint:
             return None
-        return Progress(**state), load_tensors(content)
-    except (OSError, TypeError, SafetensorError):
+        plateau = PlateauState(**state.pop("plateau"))
+        return Checkpoint(Progress(**state, plateau=plateau), load_tensors(content))
+    except (OSError, KeyError, TypeError, SafetensorError):
         return None
 
 

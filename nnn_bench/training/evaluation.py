@@ -33,7 +33,7 @@ def position_losses(
         for inputs, expected in windows.chunks(_WINDOWS_AT_ONCE):
             with environment.autocast():
                 logits = model(inputs.to(environment.device))
-            losses.append(_nats(logits, expected.to(environment.device)).cpu().numpy())
+            losses.append(nats(logits, expected.to(environment.device)).cpu().numpy())
             targets.append(expected.numpy())
     model.train(was_training)
     return np.concatenate(losses), np.concatenate(targets)
@@ -58,7 +58,7 @@ def evaluate(
     }
 
 
-def _nats(logits: Tensor, targets: Tensor) -> Tensor:
+def nats(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each target: logits (B, T, V), targets (B, T) -> (B, T)."""
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 

@@ -31,9 +31,9 @@ def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
 def _check_windows(spec: RunSpec, store: TokenStore) -> None:
     """Refuse a scale the data cannot serve, before anything is planned on it."""
     scale = spec.scale
-    TrainingBatches(store.train, scale.context, scale.batch, 0, scale.training_characters)
-    EvaluationWindows(store.validation, scale.context, scale.validation_tokens)
-    EvaluationWindows(store.test, scale.context, scale.test_tokens)
+    TrainingBatches(store.train, scale.context, scale.batch, 0, scale.training_characters, spec.ahead)
+    EvaluationWindows(store.validation, scale.context, scale.validation_tokens, spec.ahead)
+    EvaluationWindows(store.test, scale.context, scale.test_tokens, spec.ahead)
 
 
 def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
@@ -43,6 +43,7 @@ def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
         dataset=spec.dataset,
         tokenizer=spec.tokenizer,
         budget=spec.budget,
+        ahead=spec.ahead,
         seed=seed,
         learning_rate=made.learning_rate,
         model=made.model,

@@ -1,16 +1,22 @@
-"""Optimizers by name, and their state as named tensors.
+"""Optimizers by name, their state as named tensors, and what of it a network keeps when it grows.
 
 Weight decay acts on tensors with two or more dimensions; gains, biases and vectors are left alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnn_bench.config.recipe import AdamW, Lion
+from nnn_bench.models.growth import Origin
+
+#: To which power of the gradient each tensor of an optimizer's state is proportional.
+_POWERS = {"exp_avg": 1, "exp_avg_sq": 2}
 
 
 def make_optimizer(model: nn.Module, settings: AdamW | Lion, learning_rate: float) -> torch.optim.Optimizer:
@@ -21,12 +27,42 @@ def make_optimizer(model: nn.Module, settings: AdamW | Lion, learning_rate: floa
         {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    require_one_group_each(model, groups)
     if isinstance(settings, Lion):
         from lion_pytorch import Lion as LionOptimizer
 
         optimizer: torch.optim.Optimizer = LionOptimizer(groups, lr=learning_rate, betas=settings.betas)
         return optimizer
     return torch.optim.AdamW(groups, lr=learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
+
+
+def require_one_group_each(model: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Raises `RuntimeError` unless every trainable parameter is in exactly one group, and nothing else in any."""
+    grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
+    trainable = Counter({id(parameter): 1 for parameter in model.parameters() if parameter.requires_grad})
+    if grouped != trainable:
+        raise RuntimeError("some trainable parameter is in no group of the optimizer, or in several")
+
+
+def carry_state(
+    old: torch.optim.Optimizer,
+    old_parameters: dict[str, nn.Parameter],
+    new: torch.optim.Optimizer,
+    model: nn.Module,
+    origins: dict[str, Origin],
+) -> None:
+    """Give `new` what `old` knew of the parameters (by name, before growing) that those of `model` come from.
+
+    A parameter that will see the share rho of its origin's gradient gets first moments times rho and second moments times
+    rho^2; counts of steps are kept. What has no origin starts fresh.
+    """
+    for name, parameter in model.named_parameters():
+        origin = origins.get(name)
+        if origin is None or not parameter.requires_grad:
+            continue
+        for key, value in old.state.get(old_parameters[origin.name], {}).items():
+            factor = origin.gradient_share ** _POWERS.get(key, 0)
+            new.state[parameter][key] = value * factor if isinstance(value, Tensor) else value
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nnn_bench.config.closure import source_hash
 from nnn_bench.config.errors import Terminated
@@ -27,12 +28,13 @@ from nnn_bench.data.store import TokenStore
 from nnn_bench.measure.selection import model_selection
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
-from nnn_bench.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from nnn_bench.training.checkpoint import Progress, clear_damaged, newest_checkpoint, save_checkpoint
 from nnn_bench.training.configuration import RunConfiguration
 from nnn_bench.training.environment import Environment, set_up
-from nnn_bench.training.evaluation import evaluate
+from nnn_bench.training.evaluation import evaluate, nats
+from nnn_bench.training.growing import GrowthWatch
 from nnn_bench.training.loop import Stepper, TrainingClock
-from nnn_bench.training.optimizers import make_optimizer
+from nnn_bench.training.optimizers import carry_state, make_optimizer
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.samples import sample
 
@@ -87,24 +89,33 @@ class _Run:
         model = build(configuration.model, vocabulary=vocabulary, context=scale.context, file=configuration.variant)
         self.model: LanguageModel = model.to(self.environment.device)
         self.model.recompute_activations = configuration.training.activation_checkpointing
+        self.batches = TrainingBatches(
+            *(self.store.train, scale.context, scale.batch, configuration.seed, scale.training_characters),
+            configuration.ahead,
+        )
+        self.token_bytes = np.asarray(self.store.manifest.token_bytes)
+        self.validation = EvaluationWindows(
+            self.store.validation, scale.context, scale.validation_tokens, configuration.ahead
+        )
+        self.test = EvaluationWindows(self.store.test, scale.context, scale.test_tokens, configuration.ahead)
+        self._equip()
+
+    def _equip(self) -> None:
+        """Optimizer, stepper and cost of a step for the network as it now is."""
+        configuration, scale = self.configuration, self.configuration.scale
         self.optimizer = make_optimizer(self.model, configuration.training.optimizer, configuration.learning_rate)
         self.stepper = Stepper(
             torch.compile(self.model) if configuration.training.compile else self.model,
             [parameter for parameter in self.model.parameters() if parameter.requires_grad],
             self.optimizer,
-            TrainingBatches(
-                self.store.train, scale.context, scale.batch, configuration.seed, scale.training_characters
-            ),
+            self.batches,
             configuration.training,
             self.environment,
             configuration.learning_rate,
             configuration.steps,
             scale.accumulation,
         )
-        self.token_bytes = np.asarray(self.store.manifest.token_bytes)
-        self.validation = EvaluationWindows(self.store.validation, scale.context, scale.validation_tokens)
-        self.test = EvaluationWindows(self.store.test, scale.context, scale.test_tokens)
-        self.flops_per_token = self.model.training_flops(1, scale.context).total
+        self.step_flops = (self.model.window_flops(scale.context).with_backward * scale.batch).total
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
         self._resume()
@@ -116,13 +127,21 @@ class _Run:
         clock = TrainingClock(self.environment, progress.seconds)
         saved = time.monotonic()
         validation = None
+        watch = GrowthWatch(self.model.growth, steps, progress.plateau)
         self.model.train()
         self.stepper.warm_up()
         while progress.step < steps:
+            while watch.due(progress.step, self.model.stage):
+                clock.stop()
+                progress.seconds = clock.seconds
+                self._grow()
+                watch.start_over()
             clock.start()
             loss, norm = self.stepper.step(progress.step)
+            watch.saw(loss)
             loss_sum += loss
             progress.step += 1
+            progress.flops += self.step_flops
             progress.loss_count += 1
             last = progress.step == steps
             if progress.step % record_every == 0 or last:
@@ -156,9 +175,34 @@ class _Run:
         return self._finish("ok", validation, test)
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.directory.checkpoints, self.fingerprint, self.model, self.optimizer)
-        self.progress = found or Progress(started=time.time())
+        clear_damaged(self.directory.checkpoints, self.fingerprint)
+        found = newest_checkpoint(self.directory.checkpoints, self.fingerprint)
+        self.progress = found.progress if found else Progress(started=time.time())
+        if found:
+            while self.model.stage < self.progress.stage:
+                self.model.grow()
+            self._equip()
+            found.restore(self.model, self.optimizer)
         self.directory.cut_record(self.progress.record_length)
+
+    def _grow(self) -> None:
+        """Take the network to its next stage, the optimizer with it, and record what that does to the loss."""
+        inputs, targets = next(iter(self.validation.chunks(16)))
+        before = self._loss_on(inputs, targets)
+        old, parameters = self.optimizer, dict(self.model.named_parameters())
+        origins = self.model.grow()
+        self._equip()
+        carry_state(old, parameters, self.optimizer, self.model, origins)
+        self.progress.stage = self.model.stage
+        losses = {"loss_before": before, "loss_after": self._loss_on(inputs, targets)}
+        self.directory.append({**self._row("growth"), "stage": self.model.stage, **losses})
+
+    @torch.no_grad()
+    def _loss_on(self, inputs: Tensor, targets: Tensor) -> float:
+        """Mean loss in nats on the way training takes, all positions alike."""
+        with self.environment.autocast():
+            logits = self.model(inputs.to(self.environment.device))
+        return nats(logits, targets.to(self.environment.device)).mean().item()
 
     def _evaluated(self, windows: EvaluationWindows) -> dict[str, Any]:
         return evaluate(self.model, windows, self.token_bytes, self.environment)
@@ -171,7 +215,7 @@ class _Run:
             "time": time.time(),
             "step": progress.step,
             "tokens": tokens,
-            "flops": tokens * self.flops_per_token,
+            "flops": progress.flops,
             "seconds": progress.seconds,
         }
 
@@ -215,7 +259,7 @@ class _Run:
 
     def _samples(self) -> list[dict[str, str]]:
         scale = self.configuration.scale
-        if not scale.sample_tokens:
+        if not scale.sample_tokens or self.configuration.ahead > 1:  # only the next token can be written down
             return []
         prompt = [int(token) for token in self.store.test[: scale.context // 2]]
         text = sample(self.model, prompt, scale.sample_tokens, seed=self.configuration.seed)

@@ -28,10 +28,10 @@ class Options(Settings):
 class GLU(ChannelMixer):
     def __init__(self, options: Options, builder: Builder, site: Site):
         super().__init__()
-        self.hidden = options.hidden
+        self.hidden = site.hidden(options.hidden)
         project = builder.projector(options.projection)
-        self.gate_and_value = project(Port("gate_and_value", site.width, 2 * options.hidden))
-        self.down = project(Port("down", options.hidden, site.width, site.residual))
+        self.gate_and_value = project(Port("gate_and_value", site.width, 2 * self.hidden))
+        self.down = project(Port("down", self.hidden, site.width, site.residual))
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.gate_and_value(x).chunk(2, dim=-1)

@@ -29,10 +29,10 @@ class Options(Settings):
 class MLP(ChannelMixer):
     def __init__(self, options: Options, builder: Builder, site: Site):
         super().__init__()
-        self.hidden, self.activation = options.hidden, options.activation
+        self.hidden, self.activation = site.hidden(options.hidden), options.activation
         project = builder.projector(options.projection)
-        self.up = project(Port("up", site.width, options.hidden))
-        self.down = project(Port("down", options.hidden, site.width, site.residual))
+        self.up = project(Port("up", site.width, self.hidden))
+        self.down = project(Port("down", self.hidden, site.width, site.residual))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)

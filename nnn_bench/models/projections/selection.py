@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nnn_bench.config.validation import Settings
-from nnn_bench.models.flops import Flops, elementwise, linear
+from nnn_bench.models.flops import Flops, elementwise, linear, one_sided
 from nnn_bench.models.parts import Initial, Port, Projection
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Selection(Projection):
     While `watch` is a list, every forward pass appends its logits `(..., K, O)` to it.
     """
 
+    decides = True
+
     def __init__(self, options: Options, builder: Builder, port: Port):
         super().__init__()
         K, O, I = options.computations, port.outputs, port.inputs  # noqa: E741
@@ -125,11 +127,10 @@ class Selection(Projection):
         if K == 1:
             return values
         logits = 1 if K == 2 else K
-        return values + linear(I, logits * O) + elementwise(logits * O, 2)  # bias and comparison
-
-    def skipped_backward(self) -> Flops:
-        K, O, I = self.weight.shape  # noqa: E741
-        return linear(I, (1 if K == 2 else K) * O) if self.detached_selector and K > 1 else Flops()
+        selecting = linear(I, logits * O)
+        if self.detached_selector:
+            selecting = one_sided(selecting)
+        return values + selecting + elementwise(logits * O, 2)  # bias and comparison
 
 
 Part = Selection

@@ -65,6 +65,8 @@ def eight_bit(x: Tensor) -> Tensor:
 class Ternary(Projection):
     """`weight (outputs, inputs)` is trained in full precision and rounded at each use."""
 
+    decides = True
+
     def __init__(self, options: Options, builder: Builder, port: Port):
         super().__init__()
         self.norm = nn.RMSNorm(port.inputs, eps=1e-8)
