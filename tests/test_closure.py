@@ -12,9 +12,12 @@ import pytest
 from nnn_bench.config import closure
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.paths import Project
+from tests.models import kind, solved
 
 CATALOG = Catalog(Project.find())
 VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
+#: One variant of every outermost kind, controls included, and the parts they do not have.
+EVERY_KIND = sorted({*{kind(name): name for name in CATALOG.names("variants")}.values(), *VARIANTS})
 
 
 @pytest.fixture
@@ -67,17 +70,14 @@ def test_reports_and_tracking_do_not_count(copied_package):
     assert hashes() == before
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY_KIND)
 def test_the_closure_is_what_a_training_process_really_loads(variant, tmp_path):
-    tree = CATALOG.variant(variant).model_tree
+    tree = solved(variant).model
     program = f"""
 import sys
 import nnn_bench.training.trainer
 from nnn_bench.models.build import build
-tree = {tree!r}
-tree["topology"]["width"] = 16
-tree["topology"]["channel_mixer"]["hidden"] = 16
-build(tree, vocabulary=5, context=4)(__import__("torch").zeros(1, 4, dtype=__import__("torch").long))
+build({tree!r}, vocabulary=5, context=16)(__import__("torch").zeros(1, 16, dtype=__import__("torch").long))
 print(*sorted(name for name in sys.modules if name.split(".")[0] == "nnn_bench"))
 """
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
@@ -116,7 +116,7 @@ def test_models_know_no_file_no_optimizer_and_no_tracker():
 
 
 def test_component_folders_have_empty_init_files():
-    for folder in ("projections", "mixers", "topologies"):
+    for folder in ("projections", "mixers", "topologies", "published"):
         assert (closure.PACKAGE_ROOT / "models" / folder / "__init__.py").read_text() == ""
 
 
