@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +19,9 @@ from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.report.build import write_report
-from nnn_bench.report.headline import HEADERS, headline_lines
+from nnn_bench.report.headline import TERMINAL_HEADERS, headline_lines
 from nnn_bench.statistics.comparison import read_comparison
-from tests.synthetic_runs import Synthetic, make_project
+from tests.synthetic_runs import Synthetic, make_project, plain
 
 HOSTILE = "</pre></style><script>alert(1)</script><img src=http://127.0.0.1/x onerror=alert(2)> | ``` & \"'"
 
@@ -48,12 +49,19 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Catalog]:
-    return _reported(tmp_path_factory.mktemp("laptop"), Synthetic())
+    return _reported(tmp_path_factory.mktemp("laptop"), plain())
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    wanted = Synthetic(suite="smoke", prompt=HOSTILE, text=HOSTILE, summaries={"matmul_free": HOSTILE})
+    wanted = plain(
+        suite="smoke",
+        prompt=HOSTILE,
+        text=HOSTILE,
+        summaries={"matmul_free": HOSTILE},
+        quarantined={"matmul_free": ["step"]},
+        saw=HOSTILE,
+    )
     project, _ = _reported(tmp_path_factory.mktemp("hostile"), wanted)
     return _page(project, "smoke")
 
@@ -90,7 +98,8 @@ def test_headline_numbers_are_those_of_the_comparison(laptop: tuple[Project, Cat
         losses = [_result(project, key)["test"]["loss"] for key in variant["runs"]]
         assert float(row["nats_per_token"]) == pytest.approx(sum(losses) / 3)
         flops = {_result(project, key)["flops"] for key in variant["runs"]}
-        assert float(row["training_flops"]) == pytest.approx(flops.pop(), rel=0.02)
+        assert float(row["training_flops"]) == pytest.approx(flops.pop())
+        assert (row["audit_passed"], row["audit_failed"], row["quarantined"]) == ("true", "", "false")
     for entry in comparison["ladder"]["orders"]:
         assert float(rows[f"{entry['order']}-gram"]["bits_per_byte"]) == entry["bits_per_byte"]
     scores = [float(row["bits_per_byte"]) for row in _csv(project, "headline")]
@@ -182,13 +191,13 @@ def test_nothing_is_loaded_from_anywhere(laptop: tuple[Project, Catalog], hostil
 
 
 def test_hostile_texts_are_shown_and_do_nothing(hostile: Page) -> None:
-    assert hostile.text.count("<script>alert(1)</script>") >= 3
+    assert hostile.text.count("<script>alert(1)</script>") >= 5
     assert [tag for tag, _ in hostile.elements].count("style") == 1 + [t for t, _ in hostile.elements].count("svg")
 
 
 def test_hostile_texts_keep_markdown_whole(tmp_path: Path) -> None:
-    wanted = Synthetic(suite="smoke", prompt=HOSTILE, text=HOSTILE, summaries={"gpt2": HOSTILE})
-    project, _ = _reported(tmp_path, wanted)
+    wanted = plain(suite="smoke", prompt=HOSTILE, text=HOSTILE, summaries={"gpt2": HOSTILE}, saw=HOSTILE)
+    project, _ = _reported(tmp_path, replace(wanted, quarantined={"matmul_free": ["step"]}))
     lines = (project.reports / "smoke" / "report.md").read_text(encoding="utf-8").splitlines()
     fence, outside = "", []
     for line in lines:
@@ -201,7 +210,7 @@ def test_hostile_texts_keep_markdown_whole(tmp_path: Path) -> None:
             outside.append(line)
     assert fence == ""
     assert not [line for line in outside if "<script" in line]
-    assert len([line for line in outside if "&lt;script&gt;" in line]) >= 1
+    assert len([line for line in outside if "&lt;script&gt;" in line]) >= 3
 
 
 def test_the_page_is_sound_for_people_who_do_not_see_it(laptop: tuple[Project, Catalog]) -> None:
@@ -218,7 +227,7 @@ def test_the_page_is_sound_for_people_who_do_not_see_it(laptop: tuple[Project, C
         if tag == "table":
             assert page.elements[page.elements.index((tag, attributes)) - 1][1].get("tabindex") == "0"
     tags = [tag for tag, _ in page.elements]
-    assert tags.count("desc") == tags.count("svg") == 8
+    assert tags.count("desc") == tags.count("svg") == 9
     assert page.elements[tags.index("html")][1]["lang"] == "en"
     levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
@@ -229,12 +238,12 @@ def test_the_page_is_sound_for_people_who_do_not_see_it(laptop: tuple[Project, C
 def test_links_to_files_lead_to_files(laptop: tuple[Project, Catalog]) -> None:
     project, _ = laptop
     targets = [a["href"] for tag, a in _page(project).elements if tag == "a" and not a["href"].startswith("#")]
-    assert len(targets) == 8
+    assert len(targets) == 10
     assert all((project.reports / "laptop" / target).is_file() for target in targets)
 
 
 def test_writing_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    project, catalog = _reported(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = _reported(tmp_path, plain(suite="smoke"))
     folder = project.reports / "smoke"
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     write_report(project, catalog, "smoke")
@@ -245,7 +254,7 @@ def test_writing_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_figures_are_whole_svg_files_without_scripts(laptop: tuple[Project, Catalog]) -> None:
     files = sorted((laptop[0].reports / "laptop" / "figures").glob("*.svg"))
-    assert len(files) == 8
+    assert len(files) == 9
     for path in files:
         root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
         tags = {element.tag.rpartition("}")[2] for element in root.iter()}
@@ -255,7 +264,7 @@ def test_figures_are_whole_svg_files_without_scripts(laptop: tuple[Project, Cata
 
 
 def test_a_diverged_seed_is_shown_everywhere(tmp_path: Path) -> None:
-    project, _ = _reported(tmp_path, Synthetic(diverged=frozenset({("matmul_free", 1)})))
+    project, _ = _reported(tmp_path, plain(diverged=frozenset({("matmul_free", 1)})))
     page = _page(project)
     assert "1 diverged" in page.text
     assert "1 of its 3 seeds diverged" in page.text
@@ -266,11 +275,12 @@ def test_a_diverged_seed_is_shown_everywhere(tmp_path: Path) -> None:
         "ok",
     ]
     assert [row["missing_pairs"] for row in _csv(project, "differences")] == ["1", "0"]
-    assert [line[-1] for line in headline_lines(project, "laptop") if line[0] == "matmul_free"] == ["2/3"]
+    seeds = TERMINAL_HEADERS.index("seeds")
+    assert [line[seeds] for line in headline_lines(project, "laptop") if line[0] == "matmul_free"] == ["2/3"]
 
 
 def test_a_variant_that_never_finishes_is_a_row_and_comes_last(tmp_path: Path) -> None:
-    project, _ = _reported(tmp_path, Synthetic(suite="smoke", diverged=frozenset({("gpt2", 0), ("gpt2", 1)})))
+    project, _ = _reported(tmp_path, plain(suite="smoke", diverged=frozenset({("gpt2", 0), ("gpt2", 1)})))
     assert _csv(project, "headline", "smoke")[-1]["name"] == "gpt2"
     text = _page(project, "smoke").text
     assert "all 2 seeds diverged" in text
@@ -278,19 +288,19 @@ def test_a_variant_that_never_finishes_is_a_row_and_comes_last(tmp_path: Path) -
 
 
 def test_one_seed_has_no_interval_and_says_so(tmp_path: Path) -> None:
-    project, _ = _reported(tmp_path, Synthetic(seeds=1))
+    project, _ = _reported(tmp_path, plain(seeds=1))
     assert {row["bits_per_byte_low"] for row in _csv(project, "headline")} == {""}
     assert "at the one seed that can be paired, which says nothing about chance" in _page(project).text
 
 
 def test_a_suite_that_concludes_nothing_says_so_first(tmp_path: Path) -> None:
-    project, _ = _reported(tmp_path, Synthetic(suite="smoke"))
+    project, _ = _reported(tmp_path, plain(suite="smoke"))
     text = _page(project, "smoke").text
     assert text.index("Nothing may be concluded") < text.index("gpt2 ends at")
 
 
 def test_a_missing_run_is_told_and_the_old_report_stays(tmp_path: Path) -> None:
-    project, catalog = _reported(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = _reported(tmp_path, plain(suite="smoke"))
     before = (project.reports / "smoke" / "index.html").read_bytes()
     key = read_comparison(project, "smoke", "language")["variants"][1]["runs"][0]
     (project.run(key) / "result.json").unlink()
@@ -300,7 +310,7 @@ def test_a_missing_run_is_told_and_the_old_report_stays(tmp_path: Path) -> None:
 
 
 def test_a_missing_comparison_and_a_missing_report_are_told(tmp_path: Path) -> None:
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     with pytest.raises(UserError, match=r"headline.csv: is missing; make it with `nnn-bench run smoke`"):
         headline_lines(project, "smoke")
     (project.results / "comparisons" / "smoke" / "language.json").unlink()
@@ -312,7 +322,7 @@ def test_a_missing_comparison_and_a_missing_report_are_told(tmp_path: Path) -> N
 
 
 def test_a_report_that_cannot_be_moved_in_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    project, catalog = _reported(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = _reported(tmp_path, plain(suite="smoke"))
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
@@ -336,6 +346,6 @@ def test_headline_at_the_terminal_needs_no_heavy_library(laptop: tuple[Project, 
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert answer.strip() == "10 set()"
     lines = headline_lines(laptop[0], "laptop")
-    assert lines[0] == HEADERS
-    assert all(len(line) == len(HEADERS) for line in lines)
+    assert lines[0] == TERMINAL_HEADERS
+    assert all(len(line) == len(TERMINAL_HEADERS) for line in lines)
     assert sorted(line[0] for line in lines[1:4]) == ["gpt2", "matmul_free", "selection_transformer"]

@@ -3,23 +3,32 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from nnn_bench.report import numbers
+from nnn_bench.report.audits import audit_rows
 from nnn_bench.report.collect import RunView, StudyView, VariantView
-from nnn_bench.report.figure_style import themed
-from nnn_bench.report.finding import difference_words, finding, warning
+from nnn_bench.report.figure_style import themed, variant_line
+from nnn_bench.report.figures import along
+from nnn_bench.report.finding import difference_words, distance_note, findings, warning
 from nnn_bench.report.page import TEMPLATES
 from nnn_bench.report.tables import markdown_text
 from nnn_bench.statistics.records import flat
 
 
 def _variant(
-    name: str, mean: float | None, difference: dict | None, statuses: tuple[str, ...] = ("ok", "ok")
+    name: str,
+    mean: float | None,
+    difference: dict | None,
+    statuses: tuple[str, ...] = ("ok", "ok"),
+    failed: tuple[str, ...] = (),
 ) -> VariantView:
+    findings = [{"gate": "untrained", "test": test, "passed": False, "saw": "it"} for test in failed]
     row = {"mean": mean, "interval": None, "difference": difference, "statuses": list(statuses)}
-    runs = [RunView(f"k/{i}", i, status, mean, {}, {}, [], []) for i, status in enumerate(statuses)]
-    return VariantView(name, "", "", 0, difference is None, row, runs)
+    row |= {"quarantined": bool(failed), "audit": {"passed": not failed, "failed": list(failed), "findings": findings}}
+    runs = [RunView(f"k/{i}", i, status, mean, {}, {}, [], [], []) for i, status in enumerate(statuses)]
+    return VariantView(name, "", "", 0, name == "gpt2", row, runs)
 
 
 def _difference(low: float | None, high: float | None) -> dict:
@@ -27,9 +36,10 @@ def _difference(low: float | None, high: float | None) -> dict:
     return {"mean": ((low or 0.0) + (high or 0.0)) / 2, "interval": interval, "p": 0.01, "seeds": [0, 1]}
 
 
-def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True) -> StudyView:
+def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True, ahead: int = 1) -> StudyView:
     ladder = {"floor_order": 3, "orders": [{"order": 3, "bits_per_byte": 3.0}]}
     comparison = {"ladder": ladder, "conclusive": conclusive, "dataset": "plays", "baseline": baseline.name}
+    comparison["ahead"] = ahead
     return StudyView("language", comparison, [baseline, *others])
 
 
@@ -46,7 +56,7 @@ def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True)
     ],
 )
 def test_better_and_worse_need_an_interval_without_zero(difference: dict | None, words: str) -> None:
-    variant = _variant("x", 2.0, difference)
+    variant = _variant("gpt2" if difference is None else "x", 2.0, difference)
     study = _study(_variant("gpt2", 2.5, None), variant)
     assert difference_words(study, variant) == words
     study.comparison["conclusive"] = False
@@ -55,15 +65,15 @@ def test_better_and_worse_need_an_interval_without_zero(difference: dict | None,
 
 def test_lower_is_better_in_the_sentence_too() -> None:
     study = _study(_variant("gpt2", 2.5, None), _variant("good", 2.3, _difference(-0.25, -0.15)))
-    assert "good is better by 0.200 bits per byte (paired 95 % interval [−0.250, −0.150])." in finding(study)
-    assert "0.500 below the trigram floor of 3.000" in finding(study)
+    assert "good is better by 0.200 bits per byte (paired 95 % interval [−0.250, −0.150])." in " ".join(findings(study))
+    assert "0.500 below the trigram floor of 3.000" in " ".join(findings(study))
     assert warning(study) is None
 
 
 def test_a_variant_above_the_floor_is_said_to_be() -> None:
     study = _study(_variant("gpt2", 2.5, None), _variant("poor", 3.2, _difference(0.6, 0.8)))
-    assert "poor is worse by 0.700" in finding(study)
-    assert "it does not get below the trigram floor" in finding(study)
+    assert "poor is worse by 0.700" in " ".join(findings(study))
+    assert "it does not get below the trigram floor" in " ".join(findings(study))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +91,82 @@ def test_nothing_is_concluded_from_what_proves_nothing(mean: float | None, concl
     assert said in told
 
 
+def test_a_quarantined_variant_is_never_better() -> None:
+    leak = _variant("leak", 0.3, None, failed=("future_tokens", "future_gradient", "position", "new_test"))
+    study = _study(_variant("gpt2", 2.5, None), leak, _variant("poor", 2.8, _difference(0.2, 0.4)))
+    assert [variant.name for variant in study.challengers] == ["poor", "leak"]
+    assert difference_words(study, leak) == "quarantined: future_tokens, future_gradient, position, new_test"
+    told = findings(study)
+    assert told[-1] == (
+        "leak is quarantined and not ranked: it sees the future (future_tokens, future_gradient); its loss has a cliff along "
+        "the window (position); it fails new_test (new_test)."
+    )
+    assert "worse" in told[1]
+    assert warning(study) is None
+
+
+def test_nothing_is_concluded_from_a_quarantined_baseline() -> None:
+    other = _variant("good", 2.0, _difference(-0.6, -0.4))
+    study = _study(_variant("gpt2", 2.5, None, failed=("batch_rows",)), other)
+    told = warning(study)
+    assert told is not None
+    assert told.startswith(
+        "Nothing may be concluded: the baseline gpt2 is quarantined, because it mixes the rows of a batch"
+    )
+    assert difference_words(study, other) == "no conclusion"
+    assert "gpt2 is quarantined and not ranked: it mixes the rows of a batch (batch_rows)." in " ".join(findings(study))
+    assert "better" not in " ".join(findings(study))
+
+
+def test_marks_take_both_gates_together() -> None:
+    def audited(*found: tuple[str, str, bool | None]) -> VariantView:
+        variant = _variant("x", 2.0, None)
+        variant.audit["findings"] += [{"gate": g, "test": t, "passed": p, "saw": "it"} for g, t, p in found]
+        return variant
+
+    first = audited(("untrained", "step", True), ("trained", "step", False), ("untrained", "growth", None))
+    second = audited(("untrained", "step", None), ("trained", "step", True), ("trained", "position", True))
+    rows = audit_rows(_study(_variant("gpt2", 2.5, None), first, second))
+    assert [(row.test, [mark.word for mark in row.marks]) for row in rows] == [
+        ("step", ["not made", "failed", "passed"]),
+        ("growth", ["not made", "does not apply", "not made"]),
+        ("position", ["not made", "not made", "passed"]),
+    ]
+
+
+def test_a_far_target_is_said_in_the_first_sentence() -> None:
+    study = _study(_variant("gpt2", 2.5, None), ahead=16)
+    assert "on unseen text of plays, 16 tokens after the position that predicts them" in findings(study)[0]
+    assert "never to be set beside next-token losses" in (distance_note(study) or "")
+    assert distance_note(_study(_variant("gpt2", 2.5, None))) is None
+
+
+def test_no_two_variants_are_drawn_alike_even_without_colour() -> None:
+    lines = [variant_line(place) for place in range(28)]
+    assert len({(str(line["marker"]), str(line["linestyle"])) for line in lines}) == 28
+    assert len({(line["color"], str(line["linestyle"])) for line in lines}) == 28
+    assert len({line["marker"] for line in lines[:8]}) == 8
+    held = [variant_line(place, quarantined=True) for place in range(28)]
+    assert not {str(line["linestyle"]) for line in held} & {str(line["linestyle"]) for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("losses", "places", "shown"),
+    [
+        ([3.0, 2.0, 1.0], [1, 2, 3], [3.0, 2.0, 1.0]),
+        ([1.0] * 128, list(range(1, 129)), [1.0] * 128),
+        ([0.0, 2.0] * 128, [1.5 + 2 * i for i in range(128)], [1.0] * 128),
+        ([0.0, 2.0] * 64 + [7.0], [*(1.5 + 2 * i for i in range(64)), 129.0], [1.0] * 64 + [7.0]),
+    ],
+)
+def test_a_line_along_the_window_keeps_every_position_it_can(
+    losses: list[float], places: list[float], shown: list[float]
+) -> None:
+    found = along(np.array(losses))
+    assert found[0].tolist() == places
+    assert found[1].tolist() == shown
+
+
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
@@ -90,6 +176,12 @@ def test_nothing_is_concluded_from_what_proves_nothing(mean: float | None, concl
         (numbers.fixed(math.nan), "–"),
         (numbers.signed(0.12), "+0.120"),
         (numbers.signed(-0.0001), "0.000"),
+        (numbers.small(0.12), "+0.120"),
+        (numbers.small(-0.001), "−0.001"),
+        (numbers.small(2e-7), "+2.00\u202f×\u202f10⁻⁷"),
+        (numbers.small(-2e-7), "−2.00\u202f×\u202f10⁻⁷"),
+        (numbers.small(0.0), "0"),
+        (numbers.small(None), "–"),
         (numbers.interval([1.0, 2.0], 1), "[1.0, 2.0]"),
         (numbers.interval(None), ""),
         (numbers.whole(1507328), "1\u202f507\u202f328"),

@@ -36,7 +36,7 @@ from nnn_bench.tracking.store import (
     quiet,
     tracking_uri,
 )
-from tests.synthetic_runs import Synthetic, make_project, make_run
+from tests.synthetic_runs import Synthetic, make_audits, make_project, make_run, plain
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,12 @@ def quick_migration(empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> tuple[Project, dict]:
     """A published study that no test changes."""
-    project, _, comparison = _published(tmp_path_factory.mktemp("laptop"), empty_database, Synthetic())
+    project, _, comparison = _published(tmp_path_factory.mktemp("laptop"), empty_database, plain())
     return project, comparison
 
 
 def _published(root: Path, database: Path, wanted: Synthetic | None = None) -> tuple[Project, Catalog, dict]:
-    wanted = wanted or Synthetic(suite="smoke")
+    wanted = wanted or plain(suite="smoke")
     project, catalog = make_project(root, wanted)
     shutil.copy(database, database_file(project))
     comparison = read_comparison(project, wanted.suite, "language")
@@ -193,12 +193,37 @@ def test_a_variant_that_left_the_study_leaves_the_tracker(tmp_path: Path, empty_
 
 def test_a_diverged_run_is_shown_as_failed(tmp_path: Path, empty_database: Path) -> None:
     project, _, comparison = _published(
-        tmp_path, empty_database, Synthetic(suite="smoke", diverged=frozenset({("matmul_free", 1)}))
+        tmp_path, empty_database, plain(suite="smoke", diverged=frozenset({("matmul_free", 1)}))
     )
     run = _children(project)[comparison["variants"][1]["runs"][1]]
     assert (run.info.status, run.data.tags["nnn.status"]) == ("FAILED", "diverged")
     assert "test/bits_per_byte" not in run.data.metrics
     assert math.isfinite(run.data.metrics["train/loss"])  # the last one there is
+
+
+def test_a_quarantined_variant_and_its_runs_say_so(tmp_path: Path, empty_database: Path) -> None:
+    wanted = plain(suite="smoke", quarantined={"matmul_free": ["future_tokens"]}, growing=frozenset({"gpt2"}))
+    project, catalog, _ = _published(tmp_path, empty_database, wanted)
+    told = {run.info.run_id: (run.data.tags["nnn.variant"], run.data.tags["nnn.audit"]) for run in _shown(project)}
+    assert sorted(told.values()) == sorted(
+        [("gpt2", "passed"), ("matmul_free", "failed: future_tokens"), ("selection_transformer", "passed")] * 3
+    )
+    for run in _shown(project):
+        held = run.data.tags["nnn.variant"] == "matmul_free"
+        assert run.data.tags["nnn.quarantined"] == str(held).lower()
+        if run.data.tags["nnn.kind"] == "variant":
+            ranked = run.data.tags["nnn.variant"] == "selection_transformer"
+            assert ("comparison/difference" in run.data.metrics) == ranked
+        else:
+            assert ("growth/stage" in run.data.metrics) == (run.data.tags["nnn.variant"] == "gpt2")
+    make_audits(project, study_specs(catalog, "smoke", "language")["matmul_free"])
+    write_comparison(project, catalog, "smoke", "language")
+    assert publish(project, "smoke", "language")
+    runs = _shown(project)
+    assert {run.data.tags["nnn.audit"] for run in runs} == {"passed"}
+    assert len(runs) == 9
+    kept = {run.info.run_id for run in runs} & told.keys()
+    assert {told[run_id][0] for run_id in kept} == {"gpt2", "selection_transformer"}
 
 
 @pytest.mark.usefixtures("quick_migration")
@@ -217,7 +242,7 @@ def test_a_deleted_database_is_rebuilt_with_the_same_runs(tmp_path: Path, empty_
 def test_a_damaged_database_is_set_aside_and_rebuilt(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     if damage == "garbage":
         database_file(project).write_bytes(b"SQLite format 3\0" + b"\x5a" * 8192)
     elif damage == "empty":
@@ -253,7 +278,7 @@ def _start_and_publish(root: str, suite: str) -> None:
 
 def test_eight_processes_on_a_fresh_store_lose_and_double_nothing(tmp_path: Path) -> None:
     """Four suites, each published by two processes at once, on a database that does not exist yet."""
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     suites = ["smoke", "second", "third", "fourth"]
     text = (tmp_path / "config" / "suites" / "smoke.yaml").read_text()
     for number, suite in enumerate(suites[1:]):
@@ -262,6 +287,7 @@ def test_eight_processes_on_a_fresh_store_lose_and_double_nothing(tmp_path: Path
         for name, spec in study_specs(catalog, suite, "language").items():
             ladder = project.results / "ladders" / f"{spec.ladder_key}.json"
             assert ladder.is_file(), name
+            make_audits(project, spec)
             for seed in range(2):
                 make_run(project, spec, seed)
         write_comparison(project, catalog, suite, "language")
@@ -280,7 +306,7 @@ def test_eight_processes_on_a_fresh_store_lose_and_double_nothing(tmp_path: Path
 def test_a_dead_tracker_costs_one_line(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     started = time.monotonic()
@@ -321,7 +347,7 @@ def test_the_tracking_lock_is_not_waited_for_without_end(tmp_path: Path) -> None
 def test_a_password_in_the_address_is_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://ann:secret@host/x")
     assert initialise(project, catalog) is False
     assert "secret" not in capsys.readouterr().err
@@ -330,7 +356,7 @@ def test_a_password_in_the_address_is_not_told(
 def test_initialise_makes_one_quiet_experiment_per_study(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, catalog = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, catalog = make_project(tmp_path, plain(suite="smoke"))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -347,7 +373,7 @@ def test_initialise_makes_one_quiet_experiment_per_study(
 
 @pytest.mark.usefixtures("quick_migration")
 def test_a_deleted_experiment_comes_back(tmp_path: Path) -> None:
-    project, _ = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, _ = make_project(tmp_path, plain(suite="smoke"))
     client, experiments = open_store(project, ["language"])
     client.delete_experiment(experiments["language"])
     assert publish_study(project, read_comparison(project, "smoke", "language"))
@@ -355,7 +381,7 @@ def test_a_deleted_experiment_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_missing_record_is_the_users_to_mend(tmp_path: Path) -> None:
-    project, _ = make_project(tmp_path, Synthetic(suite="smoke"))
+    project, _ = make_project(tmp_path, plain(suite="smoke"))
     comparison = read_comparison(project, "smoke", "language")
     (project.results / "runs" / comparison["variants"][0]["runs"][0] / "record.jsonl").unlink()
     with pytest.raises(UserError, match=r"record.jsonl: is missing; make it with `nnn-bench run smoke`"):

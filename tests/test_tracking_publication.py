@@ -17,16 +17,17 @@ from nnn_bench.tracking.publication import (
     run_publication,
     thin,
 )
-from tests.synthetic_runs import Synthetic, make_project
+from tests.synthetic_runs import Synthetic, make_project, plain
 
 
-def _one(root: Path, **changes: object):
+def _one(root: Path, wanted: Synthetic | None = None, **changes: object):
     """The publication of gpt2's first run, its result changed as asked."""
-    project, _ = make_project(root, Synthetic(suite="smoke"))
-    key = read_comparison(project, "smoke", "language")["variants"][0]["runs"][0]
+    project, _ = make_project(root, wanted or plain(suite="smoke"))
+    row = read_comparison(project, "smoke", "language")["variants"][0]
+    key = row["runs"][0]
     path = project.run(key) / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    return run_publication(project, "smoke", "language", key, "parent")
+    return run_publication(project, "smoke", "language", key, "parent", row["audit"])
 
 
 @pytest.mark.parametrize("count", [1, 199, 200, 201, 1000, 12345])
@@ -47,6 +48,41 @@ def test_the_same_files_give_the_same_publication(tmp_path: Path) -> None:
 
 def test_any_change_of_the_files_changes_the_content(tmp_path: Path) -> None:
     assert _one(tmp_path / "a").content != _one(tmp_path / "b", fingerprint="0" * 64).content
+
+
+def test_the_audit_is_told_and_changes_the_content(tmp_path: Path) -> None:
+    passed = _one(tmp_path / "a")
+    failed = _one(tmp_path / "b", plain(suite="smoke", quarantined={"gpt2": ["step", "position"]}))
+    assert (passed.tags["nnn.audit"], passed.tags["nnn.quarantined"]) == ("passed", "false")
+    assert (failed.tags["nnn.audit"], failed.tags["nnn.quarantined"]) == ("failed: step, position", "true")
+    assert passed.content != failed.content
+
+
+def test_growth_is_a_curve(tmp_path: Path) -> None:
+    found = _one(tmp_path, plain(suite="smoke", growing=frozenset({"gpt2"})))
+    key = next(iter((tmp_path / "results" / "runs" / "shakespeare").glob("gpt2-*"))) / "s0" / "record.jsonl"
+    rows = [json.loads(line) for line in key.read_text().splitlines()]
+    rows = [row for row in rows if row["kind"] == "growth"]
+    assert [row["stage"] for row in rows] == [1, 2]
+    for name, of_row in (
+        ("growth/stage", lambda row: row["stage"]),
+        ("growth/loss_change", lambda row: row["loss_after"] - row["loss_before"]),
+    ):
+        shown = [(point.step, point.value, point.timestamp) for point in found.points if point.key == name]
+        assert shown == [(row["step"], of_row(row), round(row["time"] * 1000)) for row in rows]
+
+
+def test_a_growth_whose_loss_was_no_number_still_shows_its_stage(tmp_path: Path) -> None:
+    project, _ = make_project(tmp_path, plain(suite="smoke", growing=frozenset({"gpt2"})))
+    row = read_comparison(project, "smoke", "language")["variants"][0]
+    record = project.run(row["runs"][0]) / "record.jsonl"
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    rows = [line | {"loss_after": None} if line["kind"] == "growth" else line for line in rows]
+    record.write_text("".join(json.dumps(line) + "\n" for line in rows))
+    found = run_publication(project, "smoke", "language", row["runs"][0], "parent", row["audit"])
+    keys = [point.key for point in found.points]
+    assert keys.count("growth/stage") == 2
+    assert "growth/loss_change" not in keys
 
 
 def test_a_number_that_is_missing_is_not_shown(tmp_path: Path) -> None:

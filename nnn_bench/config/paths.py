@@ -49,6 +49,10 @@ class Project:
         """Folder of one run; `key` reads `dataset/variant-id/s0`."""
         return self.results / "runs" / key
 
+    def audit(self, key: str, gate: str) -> Path:
+        """What the audit of a spec (`dataset/variant-id`) found at a gate, `untrained` or `trained`."""
+        return self.results / "audits" / f"{key}.{gate}.json"
+
     def tokens(self, dataset: str, tokenizer: str) -> Path:
         return self.cache / "tokens" / f"{dataset}.{tokenizer}"
 

@@ -27,6 +27,7 @@ class RunView:
     config: dict[str, Any]
     train: list[dict[str, Any]]
     validation: list[dict[str, Any]]
+    growth: list[dict[str, Any]]
 
     @property
     def finished(self) -> bool:
@@ -66,13 +67,30 @@ class VariantView:
         return difference
 
     @property
+    def audit(self) -> dict[str, Any]:
+        audit: dict[str, Any] = self.row["audit"]
+        return audit
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it failed an audit: shown, never ranked."""
+        quarantined: bool = self.row["quarantined"]
+        return quarantined
+
+    @property
+    def label(self) -> str:
+        """The name for legends and descriptions."""
+        return f"{self.name} (quarantined)" if self.quarantined else self.name
+
+    @property
     def finished(self) -> list[RunView]:
         return [run for run in self.runs if run.finished]
 
     @property
     def training_flops(self) -> float:
-        """What one whole run costs, from the receipt."""
-        return float(sum(self.receipt["training_flops"].values()))
+        """What one whole run spent, mean over the finished ones; where none finished, what its receipt declares."""
+        spent = self.mean_of("flops")
+        return float(sum(self.receipt["training_flops"].values())) if spent is None else spent
 
     def mean_of(self, *path: str) -> float | None:
         """Mean over the finished runs of a number in `result.json`."""
@@ -99,7 +117,28 @@ class StudyView:
 
     @property
     def challengers(self) -> list[VariantView]:
-        return [variant for variant in self.variants if not variant.is_baseline]
+        """All but the baseline, the quarantined ones last."""
+        others = [variant for variant in self.variants if not variant.is_baseline]
+        return sorted(others, key=lambda variant: variant.quarantined)
+
+    @property
+    def ranked(self) -> list[VariantView]:
+        """The variants that passed their audits."""
+        return [variant for variant in self.variants if not variant.quarantined]
+
+    @property
+    def quarantined(self) -> list[VariantView]:
+        return [variant for variant in self.variants if variant.quarantined]
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether differences may be called better or worse."""
+        return bool(self.comparison["conclusive"]) and not self.baseline.quarantined
+
+    @property
+    def ahead(self) -> int:
+        """How many tokens after a position its target lies; 1 is the next token."""
+        return int(self.comparison["ahead"])
 
     @property
     def floor(self) -> float:
@@ -162,4 +201,5 @@ def _run(project: Project, key: str, value: float | None, command: str) -> RunVi
         config=read_object(project, folder / "config.json", command),
         train=[row for row in record if row["kind"] == "train"],
         validation=[row for row in record if row["kind"] == "validation"],
+        growth=[row for row in record if row["kind"] == "growth"],
     )

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 
 from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
 from nnn_bench.report.headline import COLUMNS
-from nnn_bench.report.tables import ENTROPIES, Cell, final_score, headline_rows
+from nnn_bench.report.tables import ENTROPIES, Cell, final_score, headline_rows, truth
 from nnn_bench.statistics.records import flat
 
 _DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
 _RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]
 _RUNS += ["tokens", "flops", "training_seconds", "fingerprint", "run"]
 _CURVES = ["variant", "seed", "step", "tokens", "flops", "seconds", "validation_loss", "validation_bits_per_byte"]
+_AUDITS = ["variant", "gate", "test", "passed", "saw"]
+_GROWTH = ["variant", "seed", "step", "tokens", "flops", "seconds", "stage", "loss_before", "loss_after"]
 _SELECTION = ["variant", "seed", "step", "layer", *ENTROPIES, "frequency"]
 
 
@@ -24,6 +26,8 @@ def csv_tables(suite: SuiteView) -> dict[str, str]:
     makers = {
         "headline.csv": (COLUMNS, headline_rows),
         "differences.csv": (_DIFFERENCES, _difference_rows),
+        "audits.csv": (_AUDITS, _audit_rows),
+        "growth.csv": (_GROWTH, _growth_rows),
         "runs.csv": (_RUNS, _run_rows),
         "curves.csv": (_CURVES, _curve_rows),
         "positions.csv": (["variant", "seed", "position", "nats"], _position_rows),
@@ -38,12 +42,28 @@ def csv_tables(suite: SuiteView) -> dict[str, str]:
 
 def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
     for variant in study.challengers:
-        found = variant.difference or {}
+        found, baseline = variant.difference, study.comparison["baseline"]
+        if found is None:  # quarantined: compared with nothing
+            yield [variant.name, baseline, *[None] * (len(_DIFFERENCES) - 2)]
+            continue
         low, high = found["interval"] or (None, None)
         by_seed = json.dumps(dict(zip(found["seeds"], found["values"], strict=True)))
         pairs = len(found["seeds"])
-        baseline = study.comparison["baseline"]
         yield [variant.name, baseline, found["mean"], low, high, found["p"], pairs, len(variant.runs) - pairs, by_seed]
+
+
+def _audit_rows(study: StudyView) -> Iterator[list[Cell]]:
+    """A test that does not apply has neither passed nor failed."""
+    for variant in study.variants:
+        for finding in variant.audit["findings"]:
+            passed = None if finding["passed"] is None else truth(finding["passed"])
+            yield [variant.name, finding["gate"], finding["test"], passed, finding["saw"]]
+
+
+def _growth_rows(study: StudyView) -> Iterator[list[Cell]]:
+    for variant, run in _each_run(study):
+        for row in run.growth:
+            yield [variant.name, run.seed, *(row[name] for name in _GROWTH[2:])]
 
 
 def _run_rows(study: StudyView) -> Iterator[list[Cell]]:

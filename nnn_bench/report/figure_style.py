@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -29,9 +30,13 @@ GRID = "#e3e7ec"
 PAPER = "#ffffff"
 
 #: The baseline is ink; then colours that the common kinds of colour blindness keep apart (after Okabe and Ito).
-VARIANT_COLORS = ("#3d4653", "#0072b2", "#d55e00", "#009e73", "#b5528b", "#c58a00", "#3a9bd1")
-LINE_STYLES = ("-", "--", ":", "-.")
-MARKERS = ("D", "o", "s", "^", "v", "P", "X")
+VARIANT_COLORS = ("#3d4653", "#0072b2", "#d55e00", "#009e73", "#b5528b", "#c58a00", "#7856c9")
+#: One marker more than colours, so that two variants of one colour never share it; the line changes with each round of colours.
+MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*")
+LINE_STYLES: tuple[Any, ...] = ("-", (0, (6, 1.6)), "-.", (0, (4, 1.2, 1, 1.2, 1, 1.2)))
+DASHED: Any = (0, (4, 3))  # what is counted, not trained
+QUARANTINED_LINE: Any = (0, (1.2, 1.5))
+_LONGEST_IN_TWO_COLUMNS = 27  # letters of a legend's entry
 
 #: Colour in a drawing -> the custom property of the page that replaces it.
 _PAGE_COLORS = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--card"} | {
@@ -65,17 +70,33 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: the part of the report it belongs to, its file name, heading, the caption that explains it, its SVG."""
+
+    group: str
+    name: str
+    heading: str
+    caption: str
+    svg: str
+
+
 def variant_color(place: int) -> str:
     return VARIANT_COLORS[place % len(VARIANT_COLORS)]
 
 
-def variant_line(place: int) -> str:
-    """Line style: changes once the colours are used up."""
-    return LINE_STYLES[place // len(VARIANT_COLORS) % len(LINE_STYLES)]
-
-
-def variant_marker(place: int) -> str:
-    return MARKERS[place % len(MARKERS)]
+def variant_line(place: int, *, quarantined: bool = False) -> dict[str, Any]:
+    """How the line of a variant looks, for `plot`: thin, dotted and hollow in quarantine."""
+    style = LINE_STYLES[place // len(VARIANT_COLORS) % len(LINE_STYLES)]
+    own = {
+        "color": variant_color(place),
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": style,
+        "markersize": 3.2,
+    }
+    if quarantined:
+        own |= {"linestyle": QUARANTINED_LINE, "linewidth": 1.1, "markerfacecolor": PAPER, "markeredgewidth": 0.8}
+    return own
 
 
 @contextmanager
@@ -100,14 +121,20 @@ def finish(axes: Axes, x: str, y: str) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Above the axes, where it hides nothing; two names a line, a name that occurs twice once."""
+    """Above the axes, where it hides nothing; a name that occurs twice once."""
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=2, borderpad=0)
+    columns = _legend_columns(list(entries))
+    figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=columns, borderpad=0)
 
 
-def legend_height(names: int) -> float:
-    """Inches that a legend of so many names takes."""
-    return 0.19 * ((names + 1) // 2)
+def legend_height(names: Sequence[str]) -> float:
+    """Inches that a legend of these names takes."""
+    columns = _legend_columns(names)
+    return 0.19 * ((len(names) + columns - 1) // columns)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    return 2 if max(map(len, names), default=0) <= _LONGEST_IN_TWO_COLUMNS else 1
 
 
 def short_numbers(axes: Axes) -> None:

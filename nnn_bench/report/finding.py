@@ -1,25 +1,33 @@
 """What the numbers say, in plain sentences, and what was made equal before they were taken.
 
 A difference is called better or worse only when its 95 % interval leaves out zero; the sentence about the floor, and
-the warning that nothing may be concluded, come from the numbers too.
+the warning that nothing may be concluded, come from the numbers too. A variant that failed an audit is said to be
+quarantined, by which test, and nothing else.
 """
 
 from __future__ import annotations
 
+from nnn_bench.report.audits import quarantine_reason, quarantine_tests
 from nnn_bench.report.collect import StudyView, VariantView
 from nnn_bench.report.numbers import fixed, interval, percent, power, signed, signed_interval, whole
 
 _METRIC = "bits per byte"
 
 
-def finding(study: StudyView) -> str:
-    """One paragraph: where the baseline stands, then each variant against it."""
-    return " ".join([_baseline_sentence(study), *(_variant_sentence(study, variant) for variant in study.challengers)])
+def findings(study: StudyView) -> list[str]:
+    """A sentence each: where the baseline stands, then every variant against it, those in quarantine last."""
+    held = [_quarantine(study.baseline)] if study.baseline.quarantined else []
+    return [_baseline_sentence(study), *held, *(_variant_sentence(study, variant) for variant in study.challengers)]
 
 
 def warning(study: StudyView) -> str | None:
     """Why nothing may be concluded from a study, if so."""
     baseline = study.baseline
+    if baseline.quarantined:
+        return (
+            f"Nothing may be concluded: the baseline {baseline.name} is quarantined, because "
+            f"{quarantine_reason(baseline)}. What differs from it shows nothing."
+        )
     if not study.comparison["conclusive"]:
         return (
             "Nothing may be concluded from this suite about which architecture is better: it is made to prove that the "
@@ -42,12 +50,24 @@ def equalities(study: StudyView) -> list[tuple[str, str]]:
     residual = max(abs(receipt["residual"]) for receipt in receipts)
     windows = f"{whole(first['steps'])} steps of {whole(first['batch'])} windows × {whole(first['context'])} tokens"
     scored = next((run.result["test"]["tokens"] for v in study.variants for run in v.finished), None)
+    far = (
+        f"{_distance(study)}, for networks and n-grams alike; a network that works in blocks may see up to "
+        f"{study.ahead - 1} of the tokens between, n-grams see none"
+    )
     return [
+        *([("Distance of the target", far)] if study.ahead > 1 else []),
         ("Body parameters", f"{whole(first['target_body_parameters'])}, met within {percent(residual)}"),
         ("Training tokens", f"{whole(first['tokens'])} predicted by each run"),
         ("Batches", f"{windows}; a seed gives every variant the same ones in the same order"),
         ("Test", f"the same {whole(scored)} tokens with the same context, scored once, after training"),
     ]
+
+
+def distance_note(study: StudyView) -> str | None:
+    """Where targets lie further ahead than the next token: that these losses are of another kind."""
+    if study.ahead == 1:
+        return None
+    return f"Targets lie {_distance(study)}: these losses are of that objective and never to be set beside next-token losses."
 
 
 def inequalities(study: StudyView) -> str:
@@ -62,8 +82,11 @@ def inequalities(study: StudyView) -> str:
 
 def limits(study: StudyView) -> list[str]:
     """What a reader might look for and does not find here."""
+    unwritten = f"No samples: networks that predict {study.ahead} tokens ahead have no next token to write."
     return [
-        "Not measured in this suite: whether a network sees the future or mixes the rows of a batch (audits).",
+        *([unwritten] if study.ahead > 1 else []),
+        "An audit that passes has found no fault with the tests named above; it cannot prove that there is none. The audit "
+        "of random tokens and those before training look at one initialisation.",
         "Not measured in this suite: other learning rates; each variant was trained with the one its configuration names.",
         "Not measured in this suite: speed, latency and memory on an otherwise idle machine. Seconds and milliseconds "
         "shown here were taken while runs shared it.",
@@ -77,7 +100,9 @@ def limits(study: StudyView) -> list[str]:
 def difference_words(study: StudyView, variant: VariantView) -> str:
     """`better`, `worse`, or why neither can be said; for tables."""
     difference = variant.difference
-    if not study.comparison["conclusive"]:
+    if variant.quarantined:
+        return quarantine_tests(variant)
+    if not study.conclusive:
         return "no conclusion"
     if difference is None:
         return "baseline"
@@ -93,16 +118,19 @@ def _baseline_sentence(study: StudyView) -> str:
     baseline = study.baseline
     if baseline.mean is None:
         return f"No run of the baseline {baseline.name} finished: all {len(baseline.runs)} seeds diverged."
+    far = f", {_distance(study)}" if study.ahead > 1 else ""
     gap = study.floor - baseline.mean
     side = f"{fixed(abs(gap))} {'below' if gap > 0 else 'above'} the trigram floor of {fixed(study.floor)}"
     spread = f"95 % interval {interval(baseline.interval)}, " if baseline.interval else ""
     return (
-        f"{baseline.name} ends at {fixed(baseline.mean)} {_METRIC} on unseen text of {study.comparison['dataset']} "
+        f"{baseline.name} ends at {fixed(baseline.mean)} {_METRIC} on unseen text of {study.comparison['dataset']}{far} "
         f"({spread}{_seeds(baseline)}), {side}."
     )
 
 
 def _variant_sentence(study: StudyView, variant: VariantView) -> str:
+    if variant.quarantined:
+        return _quarantine(variant)
     difference, words = variant.difference, difference_words(study, variant)
     assert difference is not None
     name, baseline = variant.name, study.baseline.name
@@ -125,6 +153,14 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
     if variant.mean is not None and variant.mean >= study.floor and base is not None and base < study.floor:
         said += "; it does not get below the trigram floor"
     return f"{said}."
+
+
+def _quarantine(variant: VariantView) -> str:
+    return f"{variant.name} is quarantined and not ranked: {quarantine_reason(variant)}."
+
+
+def _distance(study: StudyView) -> str:
+    return f"{study.ahead} tokens after the position that predicts them"
 
 
 def _seeds(variant: VariantView) -> str:

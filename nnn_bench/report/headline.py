@@ -23,6 +23,10 @@ COLUMNS = [
     "training_seconds",
     "seeds_ok",
     "seeds",
+    "ahead",
+    "audit_passed",
+    "audit_failed",
+    "quarantined",
 ]
 
 HEADERS = [
@@ -36,11 +40,18 @@ HEADERS = [
     "training FLOPs",
     "training\u00a0s",
     "seeds",
+    "audit",
 ]
+
+#: What of it a terminal has room for beside long names.
+TERMINAL_HEADERS = [header for header in HEADERS if header not in ("nats per token", "total parameters", "tokens")]
 
 
 def headline_lines(project: Project, suite: str) -> list[list[str]]:
-    """Headers, then one list of ready texts per row, best first. `UserError` when there is no report yet."""
+    """`TERMINAL_HEADERS`, then one list of ready texts per row: ranked rows best first, then those in quarantine.
+
+    Raises `UserError` when there is no report yet.
+    """
     path = project.reports / suite / "tables" / "headline.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -48,14 +59,23 @@ def headline_lines(project: Project, suite: str) -> list[list[str]]:
     except FileNotFoundError:
         raise UserError(f"is missing; make it with `nnn-bench run {suite}`", file=project.relative(path)) from None
     several = len({row["study"] for row in rows}) > 1
-    return [HEADERS, *(headline_cells(row, with_study=several) for row in rows)]
+    return [TERMINAL_HEADERS, *(_terminal_cells(row, with_study=several) for row in rows)]
 
 
-def headline_cells(row: dict[str, str], *, with_study: bool = False) -> list[str]:
+def _terminal_cells(row: dict[str, str], *, with_study: bool) -> list[str]:
+    """One row under `TERMINAL_HEADERS`: a name says its study, and how far ahead its targets lie, where there are several."""
+    shown = dict(zip(HEADERS, headline_cells(row), strict=True))
+    far = f"\u00a0(+{row['ahead']})" if row["ahead"] != "1" else ""
+    shown["variant"] = f"{row['study']}/{row['name']}{far}" if with_study else row["name"]
+    shown["audit"] = shown["audit"].partition(":")[0]
+    return [shown[header] for header in TERMINAL_HEADERS]
+
+
+def headline_cells(row: dict[str, str]) -> list[str]:
     """One row of `headline.csv` as people read it; headers: `HEADERS`."""
     ends = (row["bits_per_byte_low"], row["bits_per_byte_high"])
     return [
-        f"{row['study']}/{row['name']}" if with_study else row["name"],
+        row["name"],
         fixed(_number(row["bits_per_byte"])),
         interval((float(ends[0]), float(ends[1]))) if all(ends) else NONE,
         fixed(_number(row["nats_per_token"])),
@@ -65,7 +85,18 @@ def headline_cells(row: dict[str, str], *, with_study: bool = False) -> list[str
         power(_number(row["training_flops"])),
         fixed(_number(row["training_seconds"]), 1),
         f"{row['seeds_ok']}/{row['seeds']}" if row["seeds"] else NONE,
+        _audit(row),
     ]
+
+
+def _audit(row: dict[str, str]) -> str:
+    """`passed`, or the first failed test and how many more there are; the report names them all."""
+    if not row["audit_passed"]:
+        return NONE
+    if row["quarantined"] == "false":
+        return "passed"
+    first, *more = row["audit_failed"].split()
+    return f"quarantined: {first}{f' +{len(more)}' if more else ''}"
 
 
 def _number(text: str) -> float | None:

@@ -23,6 +23,13 @@ def signed(value: float | None, places: int = 3) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
 
 
+def small(value: float | None) -> str:
+    """A change that may be tiny: `+0.120`, and `+2.00 × 10⁻⁷` where three places would show nothing."""
+    if value is None or not math.isfinite(value) or abs(value) >= 1e-3:
+        return signed(value)
+    return f"+{power(value)}" if value > 0 else power(value)
+
+
 def interval(ends: list[float] | tuple[float, float] | None, places: int = 3) -> str:
     """`[2.40, 2.43]`, empty where there is none."""
     return "" if ends is None else f"[{fixed(ends[0], places)}, {fixed(ends[1], places)}]"

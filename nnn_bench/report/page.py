@@ -14,14 +14,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from nnn_bench.report.audits import NOT_APPLICABLE, audit_rows, failures, whole_mark
 from nnn_bench.report.collect import StudyView, SuiteView, VariantView
-from nnn_bench.report.figure_style import themed
-from nnn_bench.report.figures import Drawing
-from nnn_bench.report.finding import equalities, finding, inequalities, limits, warning
+from nnn_bench.report.figure_style import Drawing, themed
+from nnn_bench.report.finding import distance_note, equalities, findings, inequalities, limits, warning
 from nnn_bench.report.headline import COLUMNS, HEADERS, headline_cells
 from nnn_bench.report.tables import (
     Shown,
     differences,
+    growth,
     headline_rows,
     markdown,
     markdown_text,
@@ -61,7 +62,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(md=markdown_text, md_table=markdown, md_block=_markdown_block, sentence=_sentence)
+    environment.filters.update(md=markdown_text, md_table=markdown, md_block=_markdown_block)
+    environment.filters.update(sentence=_sentence, breakable=_breakable)
     return environment
 
 
@@ -73,15 +75,22 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "title": study.comparison["title"],
         "question": study.comparison["question"],
         "baseline": study.baseline.name,
+        "ahead": study.ahead,
+        "distance": distance_note(study),
         "warning": warning(study),
-        "finding": finding(study),
+        "findings": findings(study),
         "equalities": equalities(study),
         "inequalities": inequalities(study),
         "headline": rows,
-        "headline_table": Shown(HEADERS, [row["cells"] for row in rows]),
+        "headline_table": Shown(HEADERS, [row["cells"] for row in rows], texts=(0, len(HEADERS) - 1)),
+        "quarantined": [variant.name for variant in study.quarantined],
         "differences": differences(study),
         "drawings": _grouped(drawings),
         "all_drawings": drawings,
+        "growth": growth(study),
+        "audits": audit_rows(study),
+        "audits_table": _audits_table(study),
+        "failures": failures(study),
         "selection": selection(study),
         "variants": [_variant(suite, variant) for variant in study.variants],
         "samples": _samples(study),
@@ -95,7 +104,9 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         for anchor, title, there in (
             ("headline", "Result", True),
             ("differences", "Differences", True),
+            ("audits", "Audits", True),
             ("curves", "Learning", True),
+            ("growth", "Growth", bool(content["growth"])),
             ("selection", "Selection", bool(content["selection"])),
             ("receipts", "Receipts", True),
             ("samples", "Samples", bool(content["samples"])),
@@ -123,15 +134,25 @@ def _headline(study: StudyView) -> list[dict[str, Any]]:
             tags += [{"text": "floor", "bad": False}] if texts["name"] == floor else []
         else:
             tags += [{"text": "baseline", "bad": False}] if variant.is_baseline else []
+            tags += [{"text": "quarantined", "bad": True}] if variant.quarantined else []
             lost = len(variant.runs) - len(variant.finished)
             tags += [{"text": f"{lost} diverged", "bad": True}] if lost else []
         place = variant.place if variant else None
-        rows.append({"kind": texts["kind"], "cells": headline_cells(texts), "place": place, "tags": tags})
+        mark = whole_mark(variant) if variant else NOT_APPLICABLE
+        shown = {"kind": texts["kind"], "cells": headline_cells(texts), "place": place, "tags": tags, "mark": mark}
+        rows.append(shown | {"quarantined": variant is not None and variant.quarantined})
     return rows
 
 
+def _audits_table(study: StudyView) -> Shown:
+    """The marks of the audits in words, for Markdown."""
+    rows = [[row.test, row.holds, *(mark.word for mark in row.marks)] for row in audit_rows(study)]
+    headers = ["test", "what holds when it passes", *(variant.name for variant in study.variants)]
+    return Shown(headers, rows, texts=tuple(range(len(headers))))
+
+
 def _grouped(drawings: list[Drawing]) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {"standing": [], "learning": [], "selection": []}
+    groups: dict[str, list[dict[str, Any]]] = {"standing": [], "audits": [], "learning": [], "selection": []}
     for drawing in drawings:
         shown = {"heading": drawing.heading, "caption": drawing.caption, "inline": Markup(themed(drawing.svg))}
         groups[drawing.group].append(shown)
@@ -187,6 +208,11 @@ def _environments(variants: Iterable[VariantView]) -> list[tuple[str, str]]:
 def _sentence(text: str) -> str:
     """A summary as a sentence of its own."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may go on in the next line after each underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _markdown_block(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from nnn_bench.report.collect import RunView, StudyView, VariantView
 from nnn_bench.report.finding import difference_words
 from nnn_bench.report.headline import COLUMNS
-from nnn_bench.report.numbers import NONE, fixed, probability, signed, signed_interval, whole
+from nnn_bench.report.numbers import NONE, fixed, probability, signed, signed_interval, small, whole
 
 Cell = str | int | float | None
 ENTROPIES = ["aggregate_entropy", "sample_entropy", "maximum_entropy"]
@@ -28,19 +28,33 @@ class Shown:
 
 
 def headline_rows(study: StudyView) -> list[list[Cell]]:
-    """Variants and n-grams together, best first; whatever has no number comes last. Columns: `headline.COLUMNS`."""
-    rows: list[list[Cell]] = [_variant_headline(variant) for variant in study.variants]
+    """Variants and n-grams together, best first; whatever has no number comes after them, and variants in quarantine last.
+
+    Columns: `headline.COLUMNS`.
+    """
+    rows: list[list[Cell]] = [_variant_headline(study, variant) for variant in study.ranked]
+    ahead = COLUMNS.index("ahead")
     for entry in study.comparison["ladder"]["orders"]:
-        scores: list[Cell] = [entry["bits_per_byte"], None, None, entry["loss"]]
-        rows.append(["n-gram", f"{entry['order']}-gram", *scores, *[None] * (len(COLUMNS) - 6)])
-    return sorted(rows, key=lambda row: math.inf if row[2] is None else float(row[2]))
+        row: list[Cell] = ["n-gram", f"{entry['order']}-gram", entry["bits_per_byte"], None, None, entry["loss"]]
+        row += [None] * (len(COLUMNS) - len(row))
+        row[ahead] = study.ahead
+        rows.append(row)
+    return sorted(rows, key=_score) + sorted((_variant_headline(study, v) for v in study.quarantined), key=_score)
+
+
+def _score(row: list[Cell]) -> float:
+    """Bits per byte of a headline row; infinite where there is none."""
+    return math.inf if row[2] is None else float(row[2])
 
 
 def differences(study: StudyView) -> Shown:
-    """Paired differences to the baseline."""
+    """Paired differences to the baseline; for a variant in quarantine the tests it failed."""
     rows = []
     for variant in study.challengers:
-        difference = variant.difference or {}
+        difference = variant.difference
+        if difference is None:
+            rows.append([variant.name, NONE, NONE, NONE, NONE, difference_words(study, variant)])
+            continue
         pairs = f"{len(difference['seeds'])} of {len(variant.runs)}"
         size = signed_interval(difference["interval"]) or NONE
         row = [variant.name, signed(difference["mean"]), size, probability(difference["p"]), pairs]
@@ -102,6 +116,22 @@ def selection(study: StudyView) -> Shown | None:
     return Shown(headers, rows, texts=(0, 1)) if rows else None
 
 
+def growth(study: StudyView) -> Shown | None:
+    """What each growth did to the loss on a fixed batch; None where nothing grew."""
+    rows = []
+    for variant in study.variants:
+        for run in variant.runs:
+            for row in run.growth:
+                losses = [row["loss_before"], row["loss_after"]]
+                change = small(None if None in losses else losses[1] - losses[0])
+                stage = str(row["stage"])
+                rows.append(
+                    [variant.name, str(run.seed), whole(row["step"]), stage, *(fixed(v, 4) for v in losses), change]
+                )
+    headers = ["variant", "seed", "after step", "enters stage", "loss before, nats", "loss after, nats", "change, nats"]
+    return Shown(headers, rows) if rows else None
+
+
 def markdown(table: Shown) -> str:
     """A Markdown table; cells are escaped, columns of numbers aligned right."""
     head, *body = (" | ".join(markdown_text(cell) for cell in row) for row in [table.headers, *table.rows])
@@ -118,7 +148,7 @@ def markdown_text(text: str) -> str:
     return " ".join(text.split())
 
 
-def _variant_headline(variant: VariantView) -> list[Cell]:
+def _variant_headline(study: StudyView, variant: VariantView) -> list[Cell]:
     low, high = variant.interval or (None, None)
     parameters = variant.receipt["parameters"]
     return [
@@ -135,7 +165,15 @@ def _variant_headline(variant: VariantView) -> list[Cell]:
         variant.row["seconds_mean"],
         len(variant.finished),
         len(variant.runs),
+        study.ahead,
+        truth(variant.audit["passed"]),
+        " ".join(variant.audit["failed"]) or None,
+        truth(variant.quarantined),
     ]
+
+
+def truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def final_score(run: RunView, name: str) -> float | None:

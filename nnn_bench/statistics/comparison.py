@@ -2,7 +2,7 @@
 
 A comparison reads finished runs and nothing else, so it can be made again at any time. It refuses runs that cannot be
 paired: other data, other batches, another environment, or seeds of one variant that were trained from different
-source.
+source. A variant that failed an audit keeps its values and is compared with nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import RunSpec, study_specs
 from nnn_bench.config.files import write_json
 from nnn_bench.config.paths import Project
+from nnn_bench.statistics.audits import read_audit
 from nnn_bench.statistics.paired import estimate, paired_difference
 from nnn_bench.statistics.records import comparison_file, flat, ladder_file, read_object
 
@@ -44,14 +45,15 @@ _LADDER_FITS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[str, Any]:
     """The comparison of a study at the scale of a suite, as plain data.
 
-    Raises `UserError` when a run or the n-gram ladder is missing, with the command that makes it, when runs cannot be
-    paired, and when the ladder was counted or scored on other text than they were.
+    Raises `UserError` when a run, an audit or the n-gram ladder is missing, with the command that makes it, when runs
+    cannot be paired, and when the ladder was counted or scored on other text than they were.
     """
     specs = study_specs(catalog, suite, study)
     seeds = range(catalog.suite(suite).seeds)
     _require_runs(project, suite, specs, seeds)
     results = {name: _results(project, suite, spec, seeds) for name, spec in specs.items()}
     _require_pairs(suite, results)
+    audits = {name: read_audit(project, suite, spec) for name, spec in specs.items()}
     ladder = _ladder(project, suite, next(iter(specs.values())).ladder_key, results)
     asked = catalog.study(study)
     reference = _values(results[asked.baseline])
@@ -65,10 +67,12 @@ def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[
         "dataset": asked.dataset,
         "tokenizer": asked.tokenizer,
         "budget": asked.budget,
+        "ahead": asked.ahead,
         "metric": METRIC,
         "ladder": ladder,
         "variants": [
-            _variant(spec, results[name], None if name == asked.baseline else reference) for name, spec in specs.items()
+            _variant(spec, results[name], audits[name], None if name == asked.baseline else reference)
+            for name, spec in specs.items()
         ],
     }
 
@@ -81,14 +85,24 @@ def write_comparison(project: Project, catalog: Catalog, suite: str, study: str)
 
 
 def read_comparison(project: Project, suite: str, study: str) -> dict[str, Any]:
-    """The comparison that was written for a study; `UserError` with the mend when there is none."""
-    return read_object(project, comparison_file(project, suite, study), f"nnn-bench run {suite}")
+    """The comparison that was written for a study; `UserError` with the mend when there is none, or one without audits."""
+    path, command = comparison_file(project, suite, study), f"nnn-bench run {suite}"
+    comparison = read_object(project, path, command)
+    if any("audit" not in row for row in comparison.get("variants", [])):
+        raise UserError(f"is from before audits were; make it with `{command}`", file=project.relative(path))
+    return comparison
 
 
 def _variant(
-    spec: RunSpec, results: dict[int, dict[str, Any]], reference: dict[int, float | None] | None
+    spec: RunSpec,
+    results: dict[int, dict[str, Any]],
+    audit: dict[str, Any],
+    reference: dict[int, float | None] | None,
 ) -> dict[str, Any]:
-    """One row: the values by seed, their mean and interval, and the difference to `reference` (None: the baseline)."""
+    """One row: the values by seed, their mean and interval, and the difference to `reference` (None: the baseline).
+
+    A variant that failed an audit is quarantined: it has no difference to be ranked by.
+    """
     values = _values(results)
     found = estimate(list(values.values()))
     finished = [result["seconds"] for result in results.values() if result["status"] == "ok"]
@@ -103,7 +117,9 @@ def _variant(
         "mean": found.mean,
         "standard_deviation": found.standard_deviation,
         "interval": None if found.interval is None else list(found.interval),
-        "difference": None if reference is None else _difference(values, reference),
+        "audit": audit,
+        "quarantined": not audit["passed"],
+        "difference": _difference(values, reference) if reference is not None and audit["passed"] else None,
         "seconds_mean": math.fsum(finished) / len(finished) if finished else None,
         "receipt": next(iter(results.values()))["receipt"],
     }

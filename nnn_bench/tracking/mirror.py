@@ -79,7 +79,7 @@ def _publications(project: Project, comparison: dict[str, Any]) -> list[Publicat
     found = []
     for row in comparison["variants"]:
         parent = f"{suite}/{study}/{row['variant']}"
-        children = [run_publication(project, suite, study, key, parent) for key in row["runs"]]
+        children = [run_publication(project, suite, study, key, parent, row["audit"]) for key in row["runs"]]
         found += [variant_publication(comparison, row, children), *children]
     return found
 

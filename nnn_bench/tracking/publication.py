@@ -14,6 +14,7 @@ from typing import Any
 
 from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
+from nnn_bench.statistics.audits import audit_words
 from nnn_bench.statistics.records import flat, read_object, read_record
 
 POINTS_PER_CURVE = 200
@@ -29,6 +30,7 @@ _VALIDATION = {
     "all_positions_loss": "validation/all_positions_loss",
 }
 _PROGRESS = {"tokens": "progress/tokens", "flops": "progress/flops", "seconds": "time/seconds"}
+_NAMES = {"train": _TRAIN | _PROGRESS, "validation": _VALIDATION, "growth": {"stage": "growth/stage"}}
 _TEST = ("bits_per_byte", "loss", "all_positions_bits_per_byte", "all_positions_loss")
 _ENTROPIES = ("aggregate_entropy", "sample_entropy", "maximum_entropy")
 
@@ -61,8 +63,10 @@ class Publication:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def run_publication(project: Project, suite: str, study: str, run_key: str, parent: str) -> Publication:
-    """A run with its curves; `UserError` when its files are missing or damaged."""
+def run_publication(
+    project: Project, suite: str, study: str, run_key: str, parent: str, audit: dict[str, Any]
+) -> Publication:
+    """A run with its curves and the audit of its variant; `UserError` when its files are missing or damaged."""
     command = f"nnn-bench run {suite}"
     folder = project.run(run_key)
     config = read_object(project, folder / "config.json", command)
@@ -79,12 +83,12 @@ def run_publication(project: Project, suite: str, study: str, run_key: str, pare
         "torch": environment.get("libraries", {}).get("torch"),
         "budget": result["budget"],
         "status": result["status"],
-    }
+    } | _audit_parts(audit)
     return Publication(
         key=run_key,
         kind="run",
         name=f"{result['variant']} seed {result['seed']}",
-        content=digest([config, result, record]),
+        content=digest([config, result, record, audit]),
         started=_milliseconds(result["started"]),
         ended=_milliseconds(result["ended"]),
         finished=result["status"] == "ok",
@@ -117,7 +121,8 @@ def variant_publication(comparison: dict[str, Any], row: dict[str, Any], childre
         "time/seconds": row["seconds_mean"],
     }
     parts = {"variant": row["variant"], "budget": comparison["budget"], "baseline": comparison["baseline"]}
-    parts["conclusive"] = str(comparison["conclusive"]).lower()
+    parts["conclusive"] = _truth(comparison["conclusive"])
+    parts |= _audit_parts(row["audit"])
     return Publication(
         key=f"{suite}/{study}/{row['variant']}",
         kind="variant",
@@ -153,8 +158,9 @@ def _curves(record: list[dict[str, Any]]) -> Iterator[Point]:
 
 
 def _row_values(row: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    names = _TRAIN | _PROGRESS if row["kind"] == "train" else _VALIDATION
-    yield from ((key, row.get(name)) for name, key in names.items())
+    yield from ((key, row.get(name)) for name, key in _NAMES[row["kind"]].items())
+    if row["kind"] == "growth" and None not in (row["loss_before"], row["loss_after"]):
+        yield "growth/loss_change", row["loss_after"] - row["loss_before"]
     for layer, statistics in (row.get("selection") or {}).items():
         prefix = f"selection/{_metric_name(layer)}"
         yield from ((f"{prefix}/{name}", statistics.get(name)) for name in _ENTROPIES)
@@ -180,6 +186,14 @@ def _samples(result: dict[str, Any]) -> str:
 def _own_tags(suite: str, study: str, parts: dict[str, Any]) -> dict[str, str]:
     named = {"suite": suite, "study": study, **parts}
     return {f"nnn.{name}": str(value)[:LONGEST_TAG] for name, value in named.items() if value is not None}
+
+
+def _audit_parts(audit: dict[str, Any]) -> dict[str, str]:
+    return {"audit": audit_words(audit), "quarantined": _truth(not audit["passed"])}
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _source_tags(suite: str, variant: str) -> dict[str, str]:
