@@ -1,7 +1,7 @@
-"""The pipeline: data -> training -> comparison -> tracking and report.
+"""The pipeline: data -> audits before training -> training -> audits after it -> comparison -> tracking and report.
 
-`snakemake SUITE` does all of a suite; `snakemake data`, `training`, `comparisons`, `tracking` and `report` do one stage (of one
-suite with `--config suite=NAME`). Nothing here imports torch or mlflow: each job is a process of its own.
+`snakemake SUITE` does all of a suite; `snakemake data`, `training`, `audits`, `comparisons`, `tracking` and `report` do one stage (of
+one suite with `--config suite=NAME`). Nothing here imports torch or mlflow: each job is a process of its own.
 """
 
 from snakemake.utils import min_version
@@ -15,6 +15,7 @@ container: "docker://python:3.11"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/audits.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/tracking.smk"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,13 @@ SuiteName = Annotated[
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="which question: a file of config/studies")]
 VariantName = Annotated[str, typer.Argument(metavar="VARIANT", help="which network: a file of config/variants")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+
+
+class GateName(Enum):
+    """Where an audit stands: before the first training step, or on trained weights."""
+
+    untrained = "untrained"
+    trained = "trained"
 
 
 def main() -> None:
@@ -255,6 +263,79 @@ def ladder(
         write_json(output, counted)
     for row in counted["orders"]:
         print(f"  order {row['order']}: {row['loss']:.4f} nats, {row['bits_per_byte']:.4f} bits per byte")
+
+
+@app.command()
+def audit(
+    variant: VariantName,
+    suite: Annotated[str, typer.Option(metavar="SUITE", help="at whose size and context")] = "laptop",
+    as_json: AsJson = False,
+) -> None:
+    """Put VARIANT to every test that needs no data: future, past, rows, step, gradient, growth, random tokens.
+
+    Beside it stands what the gate after training said, where it has been passed in SUITE. Exit 1 when a test fails.
+    """
+    from nnn_bench.training.gates import audit_variant, trained_audits
+
+    project, catalog = _open()
+    with _settings_of(catalog, suite), _told() as tell:
+        made = audit_variant(catalog, variant, suite, tell)
+        trained = trained_audits(project, catalog, variant, suite)
+    passed = made.passed and all(told["passed"] for told in trained.values())
+    if as_json:
+        print(json.dumps({**made.plain(), "passed": passed, "trained": trained}, indent=1))
+    else:
+        print(f"{variant}, {made.facts['body_parameters']:,} body parameters, as in suite {suite}")
+        _print_findings(made.plain()["findings"])
+        for study, told in trained.items():
+            print(f"after training in study {study}")
+            _print_findings(told["findings"])
+    if not passed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str], None]]:
+    """Says on a terminal what is being done, in one line that is gone in the end; elsewhere nothing."""
+    shown = sys.stderr.isatty()
+
+    def tell(what: str) -> None:
+        if shown:
+            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        tell("")
+
+
+def _print_findings(findings: list[dict[str, Any]]) -> None:
+    marks = {True: "passed", False: "FAILED", None: "-"}
+    for finding in findings:
+        print(f"  {marks[finding['passed']]:<6}  {finding['test']:<15}  {finding['saw']}")
+
+
+@app.command(hidden=True)
+def gate(
+    which: Annotated[GateName, typer.Argument(metavar="untrained|trained")],
+    suite: SuiteName,
+    study: StudyName,
+    variant: VariantName,
+    output: Annotated[Path | None, typer.Option(help="write the audit here (default: where comparisons look)")] = None,
+) -> None:
+    """Audit one variant of one study as the pipeline does: a failed audit is written like any other, and exits 0."""
+    from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
+
+    project, catalog = _open()
+    spec = _spec(catalog, suite, study, variant)
+    path = output or project.audit(spec.key, which.value)
+    with _settings_of(catalog, suite):
+        if which is GateName.untrained:
+            made = write_audit(path, lambda: audit_untrained(project, catalog, spec))
+        else:
+            seeds = range(catalog.suite(suite).seeds)
+            made = write_audit(path, lambda: audit_trained(project, catalog, spec, seeds))
+    print(f"{spec.key}, {which.value}: {'passed' if made.passed else 'failed ' + ', '.join(made.failed)}")
 
 
 @app.command()

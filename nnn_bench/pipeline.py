@@ -25,7 +25,7 @@ from nnn_bench.progress import Progress
 from nnn_bench.tracking.store import marker_is_current
 from nnn_bench.training.run_directory import RunDirectory
 
-STAGES = ("data", "training", "comparisons", "tracking", "report")
+STAGES = ("data", "training", "audits", "comparisons", "tracking", "report")
 
 
 def run_suite(
@@ -97,7 +97,8 @@ def _goals(suite: str, targets: list[str], wanted: list[Job]) -> list[str]:
         return [suite]
     named = {job.spec.variant for job in wanted} & set(targets)
     trained = [f"results/trained/{job.key}.json" for job in wanted if job.spec.variant in named]
-    return [target for target in targets if target in STAGES] + trained
+    audited = {f"results/audits/{job.spec.key}.trained.json": None for job in wanted if job.spec.variant in named}
+    return [target for target in targets if target in STAGES] + trained + list(audited)
 
 
 def _command(project: Project, suite: str, goals: list[str], cores: int | None, *options: str) -> list[str]:
@@ -136,7 +137,10 @@ def _drop_stale(project: Project, suite: str, wanted: list[Job]) -> None:
         trained = project.results / "trained" / f"{job.key}.json"
         if any(not RunDirectory(project.run(f"{job.spec.key}/s{seed}")).result.exists() for seed in job.seeds):
             trained.unlink(missing_ok=True)
+        audits = [project.audit(job.spec.key, gate) for gate in ("untrained", "trained")]
         if not trained.exists():
+            audits[1].unlink(missing_ok=True)
+        if not all(path.exists() for path in (trained, *audits)):
             for path in (project.results / "comparisons" / suite).glob("*.json"):
                 path.unlink()
             (project.reports / suite / "index.html").unlink(missing_ok=True)
@@ -219,7 +223,7 @@ def _print_headline(project: Project, suite: str) -> None:
     head, *rows = headline_lines(project, suite)
     table = Table(title=f"suite {suite}", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index == 0 else "right")
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold" if index == 0 else "ellipsis")
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)

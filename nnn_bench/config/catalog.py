@@ -19,8 +19,13 @@ from nnn_bench.config.validation import read_yaml, validate
 Entry = TypeVar("Entry", bound=BaseModel)
 
 #: Targets and rules of the Snakefile; a suite is a target by its own name.
-_STAGES = frozenset(("all", "data", "training", "comparisons", "tracking", "report"))
-_RULES = frozenset(("data_set", "ladder", "train", "compare", "track", "track_init", "report_pages"))
+_STAGES = frozenset(("all", "data", "training", "audits", "comparisons", "tracking", "report"))
+_RULES = frozenset(
+    (
+        *("data_set", "ladder", "audit_untrained", "train", "audit_trained"),
+        *("compare", "track", "track_init", "report_pages"),
+    )
+)
 TARGETS = _STAGES | _RULES
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.closure import closure_hash, run_hash
+from nnn_bench.config.closure import closure_hash, component_modules, run_hash
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import jobs, study_specs, suite_specs
 from nnn_bench.config.files import digest
@@ -34,6 +34,7 @@ try:
 except UserError as error:
     raise WorkflowError(f"nnn-bench: error: {error}")
 
+AUDITED = {spec.key: place for place, spec in reversed(SPECS.items())}
 LADDERS = {spec.ladder_key: place for place, spec in SPECS.items()}
 MANIFESTS = {f"{spec.dataset}.{spec.tokenizer}": spec for spec in SPECS.values()}
 HAS_GPU = shutil.which("nvidia-smi") is not None
@@ -49,6 +50,7 @@ wildcard_constraints:
     tokenizer=r"[a-z0-9_]+",
     ladder=r"[a-z0-9_.]+-[0-9a-f]{10}",
     job=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}\.s[0-9_]+",
+    spec=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}",
 
 
 def finished(suite):
@@ -76,6 +78,26 @@ def trained_for(suite, study):
     """The training outputs a study of a suite compares."""
     keys = {SPECS[suite, study, variant].key for variant in CATALOG.study(study).variants}
     return [f"results/trained/{job.key}.json" for job in jobs(CATALOG, suite) if job.spec.key in keys]
+
+
+def trained_of(place):
+    """The training outputs of one spec: all seeds of the suite it is asked for in."""
+    return [f"results/trained/{job.key}.json" for job in jobs(CATALOG, place[0]) if job.spec.key == SPECS[place].key]
+
+
+def audits_of(keys):
+    """Both audits of each spec."""
+    return [f"results/audits/{key}.{gate}.json" for key in keys for gate in ("untrained", "trained")]
+
+
+def audits_for(suite, study):
+    """The audits a comparison reads before it ranks."""
+    return audits_of(SPECS[suite, study, variant].key for variant in CATALOG.study(study).variants)
+
+
+def audit_hash(tree):
+    """All that auditing a model tree executes."""
+    return closure_hash("nnn_bench.training.gates", *component_modules(tree))
 
 
 def ladder_for(suite, study):

@@ -4,6 +4,7 @@
 rule compare:
     input:
         trained=lambda wc: trained_for(wc.suite, wc.study),
+        audits=lambda wc: audits_for(wc.suite, wc.study),
         ladder=lambda wc: ladder_for(wc.suite, wc.study),
     output:
         "results/comparisons/{suite}/{study}.json",

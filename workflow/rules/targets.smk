@@ -20,6 +20,11 @@ rule training:
         [f"results/trained/{key}.json" for key in JOBS],
 
 
+rule audits:
+    input:
+        audits_of(AUDITED),
+
+
 rule comparisons:
     input:
         [f"results/comparisons/{suite}/{study}.json" for suite in SUITES for study in STUDIES[suite]],

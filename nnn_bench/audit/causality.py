@@ -1,0 +1,125 @@
+"""Who sees whom: every position is poked, alone and with all that follow it, and every answer is differentiated.
+
+influence[t, s]: how far the logits at t move when position s is replaced by other tokens, or by unit-scale noise between `embed`
+and `predict`. One window at a time, so that a scale taken over the whole batch cannot hide. A poke at one position misses block
+means, tokens alone miss scales, and gradients miss both a maximum (none reaches what is not the largest) and what is detached;
+together they miss nothing known (T1, T3 and T6 of the catalogue of leaks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nnn_bench.audit.findings import Finding
+from nnn_bench.audit.probes import TOLERANCE, answer, answer_to, dice, distance, embedded, noise, others, windows
+from nnn_bench.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Influence:
+    """`(T, T)`, answers in rows: by a poke at one position, by a poke at it and all that follow, and by gradient."""
+
+    alone: Tensor
+    onwards: Tensor
+    gradient: Tensor
+    ahead: int
+    pokes: int
+
+    @property
+    def forbidden(self) -> Tensor:
+        """Whether position t (row) must not see position s (column): s >= t + ahead."""
+        T = self.alone.shape[0]
+        return torch.ones(T, T, dtype=torch.bool).triu(self.ahead)
+
+
+def influence(model: LanguageModel, rounds: int) -> Influence:
+    """Poke a frozen copy of a network everywhere: in each round another window, and two replacements at every place."""
+    T, draw = model.context, dice(1)
+    alone, onwards = torch.zeros(T, T, dtype=torch.float64), torch.zeros(T, T, dtype=torch.float64)
+    pokes = 0
+    for _ in range(rounds):
+        tokens = windows(model, 1, draw)
+        x = embedded(model, tokens)
+        plain, plain_of_x = answer(model, tokens), answer_to(model, x)
+        for s in range(T):
+            for last, seen in ((s + 1, alone), (T, onwards)):
+                poked, noisy = tokens.clone(), x.clone()
+                poked[:, s:last] = others(tokens[:, s:last], model.vocabulary, draw)
+                noisy[:, s:last] = noise(x[:, s:last], draw)
+                moved = distance(answer(model, poked), plain), distance(answer_to(model, noisy), plain_of_x)
+                seen[:, s] = torch.stack([seen[:, s], *(one[0] for one in moved)]).amax(dim=0)
+                pokes += 2
+    return Influence(alone, onwards, _gradient(model, x, draw), model.ahead, pokes)
+
+
+def _gradient(model: LanguageModel, x: Tensor, draw: torch.Generator) -> Tensor:
+    """Largest gradient of the logits at t, along a random direction, to the vector at s: `(T, T)`."""
+    x = x.detach().requires_grad_()
+    torch.manual_seed(0)
+    logits = model.predict(x)[0]
+    rows = torch.zeros(len(logits), len(logits), dtype=torch.float64)
+    if not logits.requires_grad:  # nothing differentiable leads from the input to the logits
+        return rows
+    for t in range(len(logits)):
+        direction = torch.randn(logits.shape[1], generator=draw, dtype=torch.float64)
+        [found] = torch.autograd.grad(logits[t] @ direction, x, retain_graph=True, allow_unused=True)
+        if found is not None:
+            rows[t] = found[0].abs().nan_to_num(nan=torch.inf).amax(dim=-1)
+    return rows
+
+
+def future_tokens(seen: Influence) -> Finding:
+    """No answer moves with what comes after it (after its target, for a network that looks ahead)."""
+    moved = torch.maximum(seen.alone, seen.onwards) * seen.forbidden
+    largest, count, pairs = _leaks(moved, seen.forbidden)
+    numbers = {"worst": largest, "leaks": count, "pairs": pairs, "pokes": seen.pokes}
+    if not count:
+        saw = f"{seen.pokes:,} pokes at {len(moved)} positions left every logit before them as it was, to {largest:.1g}"
+        return Finding("future_tokens", True, saw, numbers)
+    t, s = _place(moved)
+    how = "was replaced" if seen.alone[t, s] >= seen.onwards[t, s] else "and all that follow were replaced"
+    saw = (
+        f"logits at position {t} moved by {largest:.2g} when position {s} {how}; {count:,} of {pairs:,} such pairs leak"
+    )
+    return Finding("future_tokens", False, saw, numbers)
+
+
+def future_gradient(seen: Influence) -> Finding:
+    """No answer has a gradient to what comes after it."""
+    reached = seen.gradient * seen.forbidden
+    largest, count, pairs = _leaks(reached, seen.forbidden)
+    numbers = {"worst": largest, "leaks": count, "pairs": pairs}
+    if not count:
+        saw = f"the largest gradient of any of {len(reached)} answers to what comes after it is {largest:.1g}"
+        return Finding("future_gradient", True, saw, numbers)
+    t, s = _place(reached)
+    saw = f"logits at position {t} have gradient {largest:.2g} to position {s}; {count:,} of {pairs:,} such pairs leak"
+    return Finding("future_gradient", False, saw, numbers)
+
+
+def past_coverage(seen: Influence) -> Finding:
+    """Every answer depends on every position up to its own, however weakly."""
+    T = len(seen.gradient)
+    claimed = torch.ones(T, T, dtype=torch.bool).tril()
+    # a gradient that is exactly zero is a missing path; a hidden one may still show when poked
+    unseen = claimed & (seen.gradient == 0) & (seen.alone <= TOLERANCE)
+    count, pairs = int(unseen.sum()), int(claimed.sum())
+    reach = seen.gradient[-1] / seen.gradient[-1].max().clamp_min(torch.finfo(torch.float64).tiny)
+    numbers = {"worst": float(count), "unseen": count, "pairs": pairs, "weakest": reach.min().item()}
+    if not count:
+        weakest = f"the last one position {int(reach.argmin())} at {reach.min().item():.1g} of its strongest"
+        return Finding("past_coverage", True, f"all {T} answers see every position up to their own, {weakest}", numbers)
+    t, s = _place(unseen.double().flip(0))
+    saw = f"the answer at position {T - 1 - t} does not see position {s}; {count:,} of {pairs:,} such pairs are unseen"
+    return Finding("past_coverage", False, saw, numbers)
+
+
+def _leaks(moved: Tensor, forbidden: Tensor) -> tuple[float, int, int]:
+    return moved.max().item(), int((moved > TOLERANCE).sum()), int(forbidden.sum())
+
+
+def _place(matrix: Tensor) -> tuple[int, int]:
+    return divmod(int(matrix.argmax()), matrix.shape[1])
