@@ -62,8 +62,7 @@ def audit_trained(project: Project, catalog: Catalog, spec: RunSpec, seeds: Iter
         if result["test"] is not None:
             weights = audit_weights(load_trained(path, vocabulary), rounds=1)
             found.append((f"seed {seed}", [*weights, position(result["test"]["by_position"], fresh.ahead)]))
-    # a short run is vouched for by as short a training
-    found.append(("fresh weights", [random_tokens(fresh, min(STEPS, max(LEAST_STEPS, made.steps)))]))
+    found.append(("fresh weights", [random_tokens(fresh, _random_steps(made.steps))]))
     if len(found) == 1:
         found.append(
             ("every seed", [not_applicable("position", f"all {len(runs)} runs diverged: there is no loss to look at")])
@@ -84,7 +83,8 @@ def audit_variant(catalog: Catalog, name: str, suite: str, tell: Tell) -> Audit:
         tell(f"random_tokens, step {done} of {steps}")
 
     fresh = _fresh(name, solution.model, RANDOM_VOCABULARY, scale.context)
-    findings.append(random_tokens(fresh, tell=tell_share))
+    steps = _random_steps(scale.tokens // (scale.batch * scale.context))
+    findings.append(random_tokens(fresh, steps, tell_share))
     return Audit(name, "untrained", tuple(findings), {"suite": suite, "body_parameters": solution.parameters.body})
 
 
@@ -108,6 +108,11 @@ def _fresh(variant: str, tree: dict[str, Any], vocabulary: int, context: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(initial_seed(0, variant))
         return build(tree, vocabulary=vocabulary, context=context, file=variant)
+
+
+def _random_steps(steps: int) -> int:
+    """Steps on random tokens that vouch for a run of `steps`: a short one needs no longer proof than itself."""
+    return min(STEPS, max(LEAST_STEPS, steps))
 
 
 def _result(project: Project, path: Path) -> dict[str, Any]:
