@@ -20,7 +20,7 @@ from nnn_bench.models.build import build
 from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
 from nnn_bench.training.job import train_seeds
 from tests import leaks
-from tests.models import HONEST, small, solved
+from tests.models import CONTROLS, HONEST, small, solved
 from tests.test_cli import typed
 from tests.tiny_project import edit, make_project
 
@@ -132,6 +132,10 @@ def test_the_published_hourglass_leaks_and_learns_random_tokens():
     learned = random_tokens(published("conv_attention_published", 2))
     assert learned.passed is False and learned.numbers["ratio"] < 0.85
     assert learned.numbers["positions_below"] <= 48  # the targets of the last 16 lie outside
+
+
+def test_every_control_is_asked_for_by_name_here():
+    assert set(CONTROLS) == {"conv_attention_published", "progressive_untying_published", "node_cascade_published"}
 
 
 def test_the_published_growth_and_cascade_fail_by_name():
