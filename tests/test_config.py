@@ -77,8 +77,8 @@ CASES = [
     ("studies/language.yaml", "[0.9, 0.95]", "[-0.1, 0.95]", "study", "language", ": training.optimizer.betas.0: Input should be greater than or equal to 0, got -0.1"),
     ("studies/language.yaml", "{name: adamw, betas: [0.9, 0.95]", "{name: lion, betas: [1.5, 0.95]", "study", "language", ": training.optimizer.betas.0: Input should be less than 1, got 1.5"),
     ("studies/language.yaml", "[gpt2, matmul_free,", "[gpt2, gpt2,", "study", "language", ": variants: 'gpt2' is named twice"),
-    ("suites/smoke.yaml", "[language]", "[language, language]", "suite", "smoke", ": studies: 'language' is named twice"),
-    ("suites/smoke.yaml", "[language]", "['']", "suite", "smoke", ": studies.0: String should match"),
+    ("suites/smoke.yaml", "[language, ahead]", "[language, language]", "suite", "smoke", ": studies: 'language' is named twice"),
+    ("suites/smoke.yaml", "[language, ahead]", "['']", "suite", "smoke", ": studies.0: String should match"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: true", "suite", "smoke", ": seeds: Input should be a valid integer, got True"),
     ("suites/smoke.yaml", "seeds: 2", "seeds: 2.0", "suite", "smoke", ": seeds: Input should be a valid integer, got 2.0"),
     ("suites/smoke.yaml", "context: 64", "context: true", "suite", "smoke", ": language.context: Input should be a valid integer, got True"),
@@ -190,6 +190,6 @@ def test_what_only_people_read_does_not_change_a_run(project):
 def test_jobs_cover_every_seed_of_every_variant_once(project):
     catalog = edit(project, "suites/smoke.yaml", "seeds: 2", "seeds: 5\nseeds_per_job: 2")
     found = [(job.spec.variant, seed) for job in jobs(catalog, "smoke") for seed in job.seeds]
-    variants = catalog.study("language").variants
+    variants = [name for study in catalog.suite("smoke").studies for name in catalog.study(study).variants]
     assert sorted(found) == sorted((variant, seed) for variant in variants for seed in range(5))
     assert {len(job.seeds) for job in jobs(catalog, "smoke")} == {2, 1}
