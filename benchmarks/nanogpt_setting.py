@@ -39,7 +39,7 @@ def main() -> None:
     training = Training(optimizer=AdamW(betas=(0.9, 0.99)), schedule=Schedule(warmup=0.05, floor=0.1))
     stepper = Stepper(
         model,
-        list(model.parameters()),
+        model,
         make_optimizer(model, training.optimizer, 1e-3),
         TrainingBatches(text[:cut], CONTEXT, BATCH, chosen.seed, cut),
         training,

@@ -34,6 +34,10 @@ def finding(findings, test):
     return found
 
 
+#: Variants whose answers do not see all of their past, once grown, and the share they see in windows of 16.
+PARTLY_BLIND: dict[str, float] = {}
+
+
 @pytest.mark.parametrize("name", HONEST)
 def test_every_honest_variant_passes_before_training(name):
     # a network that looks ahead by a whole small window has nothing forbidden in it: it is asked in a longer one
@@ -46,8 +50,12 @@ def test_every_honest_variant_passes_before_training(name):
     applies = {one.test: one.passed is not None for one in findings}
     assert applies["growth"] == (model.stages > 1) and applies["unselected"] == selects
     assert applies["step"] == model.streams and finding(findings, "gradient").numbers["share"] > 0.6
-    claimed = math.ceil(model.context * (model.context + 1) / 2)
-    assert finding(findings, "past_coverage").numbers["pairs"] == claimed
+    while model.stage + 1 < model.stages:
+        model.grow()
+    everything = model.context * (model.context + 1) / 2
+    assert model.visible(model.context).sum() == (
+        everything if name not in PARTLY_BLIND else everything * PARTLY_BLIND[name]
+    )
 
 
 DEFECTS = [

@@ -25,6 +25,7 @@ class Influence:
     alone: Tensor
     onwards: Tensor
     gradient: Tensor
+    claimed: Tensor
     ahead: int
     pokes: int
 
@@ -52,7 +53,7 @@ def influence(model: LanguageModel, rounds: int) -> Influence:
                 moved = distance(answer(model, poked), plain), distance(answer_to(model, noisy), plain_of_x)
                 seen[:, s] = torch.stack([seen[:, s], *(one[0] for one in moved)]).amax(dim=0)
                 pokes += 2
-    return Influence(alone, onwards, _gradient(model, x, draw), model.ahead, pokes)
+    return Influence(alone, onwards, _gradient(model, x, draw), model.visible(T), model.ahead, pokes)
 
 
 def _gradient(model: LanguageModel, x: Tensor, draw: torch.Generator) -> Tensor:
@@ -101,20 +102,37 @@ def future_gradient(seen: Influence) -> Finding:
 
 
 def past_coverage(seen: Influence) -> Finding:
-    """Every answer depends on every position up to its own, however weakly."""
+    """Every answer depends on every position that the network claims it does, however weakly, and on no other before it."""
     T = len(seen.gradient)
-    claimed = torch.ones(T, T, dtype=torch.bool).tril()
+    past = torch.ones(T, T, dtype=torch.bool).tril()
     # a gradient that is exactly zero is a missing path; a hidden one may still show when poked
-    unseen = claimed & (seen.gradient == 0) & (seen.alone <= TOLERANCE)
-    count, pairs = int(unseen.sum()), int(claimed.sum())
+    reached = (seen.gradient != 0) | (seen.alone > TOLERANCE)
+    unseen, unclaimed = seen.claimed & ~reached, past & reached & ~seen.claimed
+    count, pairs, extra = int(unseen.sum()), int(seen.claimed.sum()), int(unclaimed.sum())
     reach = seen.gradient[-1] / seen.gradient[-1].max().clamp_min(torch.finfo(torch.float64).tiny)
-    numbers = {"worst": float(count), "unseen": count, "pairs": pairs, "weakest": reach.min().item()}
-    if not count:
-        weakest = f"the last one position {int(reach.argmin())} at {reach.min().item():.1g} of its strongest"
-        return Finding("past_coverage", True, f"all {T} answers see every position up to their own, {weakest}", numbers)
-    t, s = _place(unseen.double().flip(0))
-    saw = f"the answer at position {T - 1 - t} does not see position {s}; {count:,} of {pairs:,} such pairs are unseen"
-    return Finding("past_coverage", False, saw, numbers)
+    weakest = reach.masked_fill(~seen.claimed[-1], torch.inf)
+    share = pairs / int(past.sum())
+    numbers = {
+        "worst": float(count + extra),
+        "unseen": count,
+        "unclaimed": extra,
+        "pairs": pairs,
+        "share": share,
+        "weakest": weakest.min().item(),
+    }
+    if count:
+        t, s = _place(unseen.double().flip(0))
+        saw = f"the answer at position {T - 1 - t} does not see position {s}; {count:,} of {pairs:,} such pairs are unseen"
+        return Finding("past_coverage", False, saw, numbers)
+    if extra:
+        t, s = _place(unclaimed.double())
+        saw = (
+            f"the answer at position {t} sees position {s}, which the network claims it does not; so do {extra:,} pairs"
+        )
+        return Finding("past_coverage", False, saw, numbers)
+    whole = "every position up to their own" if share == 1 else f"what they claim, {share:.0%} of the past"
+    how = f"the last one position {int(weakest.argmin())} at {weakest.min().item():.1g} of its strongest"
+    return Finding("past_coverage", True, f"all {T} answers see {whole}, {how}", numbers)
 
 
 def _leaks(moved: Tensor, forbidden: Tensor) -> tuple[float, int, int]:

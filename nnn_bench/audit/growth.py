@@ -24,7 +24,7 @@ def growth(model: LanguageModel) -> Finding:
     draw = dice(9)
     tokens, targets = windows(model, _ROWS, draw), windows(model, _ROWS, draw)
     twin = copy.deepcopy(model).double().train()
-    before = {name: (p, p.shape) for name, p in twin.named_parameters() if p.requires_grad}
+    before = {name: (p, p.detach().clone()) for name, p in twin.named_parameters() if p.requires_grad}
     old = answer(twin, tokens)
     origins = twin.grow()
     new = answer(twin, tokens)
@@ -47,7 +47,9 @@ def growth(model: LanguageModel) -> Finding:
     if forgotten:
         wrong.append(f"{len(forgotten)} tensors that live on have no origin, as {forgotten[0]}")
     for name, origin in origins.items():
-        if name not in after or (origin.name in before and after[name].shape != before[origin.name][1]):
+        if name not in after or (
+            origin.name in before and after[name].shape != origin.heir(before[origin.name][1]).shape
+        ):
             wrong.append(f"the origin of {name} is {origin.name}, which does not fit")
             break
     if not all(math.isfinite(loss) for loss in losses):

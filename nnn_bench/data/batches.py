@@ -48,6 +48,15 @@ class TrainingBatches:
         windows = torch.from_numpy(self._tokens[starts[:, None] + self._offsets].astype(np.int64))
         return windows[:, : self._context], windows[:, self._ahead :]
 
+    def left_padded(
+        self, step: int, inputs: Tensor, targets: Tensor, padding: int, masked: int
+    ) -> tuple[Tensor, Tensor]:
+        """The batch of a step as short texts at random places: the first p of T positions of each row, p drawn from 0 .. T - 1,
+        become `padding`, and their targets `masked`. A function of (seed, step) alone."""
+        draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, step, 1])))
+        hidden = torch.from_numpy(draw.integers(self._context, size=(len(inputs), 1))) > torch.arange(self._context)
+        return inputs.masked_fill(hidden, padding), targets.masked_fill(hidden, masked)
+
     def _epoch_starts(self, epoch: int) -> NDArray[np.int64]:
         draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, epoch])))
         first = draw.integers(self._slack + 1)

@@ -5,8 +5,10 @@ Source: Radford et al. 2019 (norms before the mixers).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from nnn_bench.config.component import Component
@@ -61,6 +63,14 @@ class Block(nn.Module):
     def _around(self, mixing: Flops) -> Flops:
         norms_and_sums = norm_flops(self._norm_kind, self.width) * 2 + elementwise(2 * self.width)
         return mixing + self.channel_mixer.flops() + norms_and_sums
+
+
+def seen_through(blocks: Iterable[Block], context: int) -> Tensor:
+    """Which positions s (columns) reach each position t (rows) through `blocks` in a row, `(T, T)`, bool."""
+    seen = torch.eye(context, dtype=torch.float64)
+    for block in blocks:
+        seen = ((block.time_mixer.sees(context).double() @ seen + seen) > 0).double()
+    return seen > 0
 
 
 def _scaled(x: Tensor, scale: Tensor | float | None) -> Tensor:

@@ -18,7 +18,7 @@ from nnn_bench.config.component import Component
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.validation import validate
 from nnn_bench.models.language_model import LanguageModel
-from nnn_bench.models.parts import ChannelMixer, Port, Projection, Site, TimeMixer
+from nnn_bench.models.parts import ChannelMixer, Part, Port, Projection, Site, TimeMixer
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,32 @@ def build(model: dict[str, Any], *, vocabulary: int, context: int, file: str = "
     """
     [(role, tree)] = model.items()
     component = validate(Component, tree, file=file, key=f"model.{role}")
-    return Builder(file).network(role, component, vocabulary, context)
+    network = Builder(file).network(role, component, vocabulary, context)
+    _refuse_what_cannot_be_crossed(network, f"model.{role}", component.kind, file)
+    return network
+
+
+def _refuse_what_cannot_be_crossed(network: LanguageModel, key: str, topology: str, file: str) -> None:
+    """What a topology takes for granted of its parts, and some parts do not offer."""
+    mixers = [part for part in network.mixers_and_maps() if isinstance(part, TimeMixer) and part.partial]
+    if mixers and type(network).visible is LanguageModel.visible:
+        raise UserError(
+            f"{topology} promises that every position sees all before it, and a layer of {_kind(mixers[0])} sees only a part; "
+            "stack and growing can tell what is seen through their layers",
+            file=file,
+            key=f"{key}.mixer",
+        )
+    growths = {part.growths: part for part in network.mixers_and_maps() if part.growths != 0}
+    most = max((count for count in growths if count), default=0)
+    if most and most != network.stages - 1:
+        schedule = f"schedules {network.stages - 1}" if network.growth else "has no growth"
+        raise UserError(
+            f"{_kind(growths[most])} grows {most} times and {topology} {schedule}: a share of the run is needed for each, "
+            f"as growth: {{at: {[round((i + 1) / (most + 1), 2) for i in range(most)]}}}",
+            file=file,
+            key=f"{key}.growth",
+        )
+
+
+def _kind(part: Part) -> str:
+    return type(part).__module__.rpartition(".")[2]

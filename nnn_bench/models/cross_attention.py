@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnn_bench.config.component import Component
+from nnn_bench.models.cache import Cache
 from nnn_bench.models.flops import Flops, elementwise
-from nnn_bench.models.mixers.attention import Cache
 from nnn_bench.models.parts import Port, Site
 
 if TYPE_CHECKING:
@@ -49,21 +49,13 @@ class CrossAttention(nn.Module):
         return scores.masked_fill(future, float("-inf")).softmax(dim=-1).mean(dim=1)
 
     def initial_state(self, batch: int) -> Cache:
-        reference = next(self.parameters())
-        empty = reference.new_zeros(2, batch, self.heads, self.context, self.width // self.heads)
-        return Cache(empty[0], empty[1], 0)
+        return Cache.empty(next(self.parameters()), batch, self.heads, self.context, self.width)
 
     def step(self, x: Tensor, y: Tensor, state: Cache) -> tuple[Tensor, Cache]:
         """One position of both streams, `(B, C)` each. The given state is overwritten."""
-        if state.length >= self.context:
-            raise ValueError(f"the cache holds {self.context} positions and is full")
         q, k, v = self._heads(x.unsqueeze(1), y.unsqueeze(1))  # (B, H, 1, D)
-        length = state.length + 1
-        with torch.no_grad():
-            state.keys[:, :, state.length : length] = k
-            state.values[:, :, state.length : length] = v
-        heard = F.scaled_dot_product_attention(q, state.keys[:, :, :length], state.values[:, :, :length])
-        return self.out(heard.flatten(1)), Cache(state.keys, state.values, length)
+        state = state.extended(k[:, :, 0], v[:, :, 0])
+        return self.out(F.scaled_dot_product_attention(q, *state.filled).flatten(1)), state
 
     def flops(self, context: int) -> Flops:
         """Forward operations per token of a window of `context`."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nnn_bench.models.flops import Flops
 from nnn_bench.models.growth import Growth, Origin
-from nnn_bench.models.parts import Projection
+from nnn_bench.models.parts import Part, Projection
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class LanguageModel(nn.Module):
     stage: int = 0
     stages: int = 1
     preserves_function: bool = True  # growing changes no logit
+    random_left_padding: bool = (
+        False  # wants to be trained on windows whose first positions, a random number, are padding
+    )
     recompute_activations: bool = False  # trade a second forward pass of each block for its memory
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -56,6 +59,16 @@ class LanguageModel(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """Logits `(B, T, V)` from what `embed` gave."""
         raise TypeError(f"{type(self).__name__} predicts nothing")
+
+    def visible(self, context: int) -> Tensor:
+        """Which positions s (columns) the answer at each position t (rows) claims to depend on, `(T, T)`, bool.
+
+        A network that looks ahead claims the past alone: there, what lies in between is a matter of its blocks.
+        """
+        return torch.ones(context, context, dtype=torch.bool).tril()
+
+    def mixers_and_maps(self) -> list[Part]:
+        return [module for module in self.modules() if isinstance(module, Part)]
 
     def initial_state(self, batch: int) -> Any:
         """State before the first token of `batch` sequences."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nnn_bench.models.flops import Flops
+from nnn_bench.models.growth import Growable
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,30 @@ class Port:
     initial: Initial = Initial()
 
 
-class Projection(nn.Module):
-    """A map `(..., inputs) -> (..., outputs)`, position by position."""
+class Part(Growable):
+    """What mixers and projections have in common, towards whoever trains them."""
 
     decides: bool = False  # rounds or picks, so that a last bit may become a visible difference
+    hears_progress: bool = False  # wants `progressed` before each training step
+    auxiliary: Tensor | None = None  # a term of the loss that the last forward pass in training mode left, in nats
+
+    def progressed(self, share: float) -> None:
+        """`share` of the run is done. A part that was never told behaves as at the end."""
+
+
+class Projection(Part):
+    """A map `(..., inputs) -> (..., outputs)`, position by position."""
 
     def flops(self) -> Flops:
         """Forward operations per token."""
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
-
-    def grown(self) -> None:
-        """Called when the network that holds this map enters its next stage."""
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that are meant to stay as they are from now on."""
         return ()
 
 
-class ChannelMixer(nn.Module):
+class ChannelMixer(Part):
     """Mixes features, position by position: `(..., width) -> (..., width)`."""
 
     def flops(self) -> Flops:
@@ -89,15 +96,21 @@ class ChannelMixer(nn.Module):
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
 
 
-class TimeMixer(nn.Module):
+class TimeMixer(Part):
     """Moves information along time, causally: `(B, T, width) -> (B, T, width)`.
 
     `shared` is one module per model for what all layers of this mixer own together (`None` for most).
     """
 
+    partial: bool = False  # one layer sees only part of its past: `sees` says which
+
     @staticmethod
     def shared(width: int, layers: int) -> nn.Module | None:
         return None
+
+    def sees(self, context: int) -> Tensor:
+        """Which positions s (columns) one layer brings to each position t (rows), `(T, T)`, bool."""
+        return torch.ones(context, context, dtype=torch.bool).tril()
 
     def initial_state(self, batch: int) -> Any:
         """State before the first token. `step` may overwrite the state it is given."""

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from nnn_bench.config.recipe import Training
 from nnn_bench.data.batches import TrainingBatches
+from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.environment import Environment
 from nnn_bench.training.optimizers import set_learning_rate
 from nnn_bench.training.schedule import rate_share
 
 MASKED = -100  # a target that is no part of the loss
+PADDING = -1  # an input that is no token: its vector is zero
 
 
 class TrainingClock:
@@ -42,8 +44,8 @@ class TrainingClock:
 class Stepper:
     """Does one optimizer step at a time: forward, backward, clip, update."""
 
+    model: LanguageModel
     network: Callable[[Tensor], Tensor]  # the model, compiled or not
-    parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     batches: TrainingBatches
     training: Training
@@ -52,10 +54,17 @@ class Stepper:
     steps: int
     accumulation: int = 1
 
+    def __post_init__(self) -> None:
+        self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._parts = self.model.mixers_and_maps()
+        self._listeners = [part for part in self._parts if part.hears_progress]
+
     def step(self, step: int) -> tuple[Tensor, Tensor]:
         """Train on the batch of `step`; its mean loss in nats and the gradient norm before clipping, on the device."""
+        for part in self._listeners:
+            part.progressed(step / self.steps)
         loss = self._gradients(step)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.training.clip)
         set_learning_rate(self.optimizer, self.rate(step))
         self.optimizer.step()
         return loss, norm
@@ -72,14 +81,20 @@ class Stepper:
         torch.set_rng_state(random)
 
     def _gradients(self, step: int) -> Tensor:
-        """Fill the gradients with those of the mean loss over all targets of a step; returns that mean."""
+        """Fill the gradients with those of the mean loss over all targets of a step, and of what the network adds to it.
+
+        Returns that mean alone.
+        """
         inputs, targets = self.batches.batch_at(step)
+        if self.model.random_left_padding:
+            inputs, targets = self.batches.left_padded(step, inputs, targets, PADDING, MASKED)
         predicted = (targets != MASKED).sum().item()
         total = torch.zeros((), device=self.environment.device)
         self.optimizer.zero_grad(set_to_none=True)
         for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):
             part = self._summed_loss(x, y) / predicted
-            part.backward()
+            added = [one.auxiliary for one in self._parts if one.auxiliary is not None]
+            (part + sum(added) / self.accumulation if added else part).backward()
             total += part.detach()
         return total
 

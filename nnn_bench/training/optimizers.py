@@ -54,15 +54,18 @@ def carry_state(
     """Give `new` what `old` knew of the parameters (by name, before growing) that those of `model` come from.
 
     A parameter that will see the share rho of its origin's gradient gets first moments times rho and second moments times
-    rho^2; counts of steps are kept. What has no origin starts fresh.
+    rho^2, expanded as the parameter was; counts of steps are kept. What has no origin starts fresh.
     """
     for name, parameter in model.named_parameters():
         origin = origins.get(name)
         if origin is None or not parameter.requires_grad:
             continue
-        for key, value in old.state.get(old_parameters[origin.name], {}).items():
-            factor = origin.gradient_share ** _POWERS.get(key, 0)
-            new.state[parameter][key] = value * factor if isinstance(value, Tensor) else value
+        ancestor = old_parameters[origin.name]
+        for key, value in old.state.get(ancestor, {}).items():
+            if isinstance(value, Tensor):
+                value = origin.heir(value) if value.shape == ancestor.shape else value
+                value = value * origin.gradient_share ** _POWERS.get(key, 0)
+            new.state[parameter][key] = value
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

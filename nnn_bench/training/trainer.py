@@ -105,8 +105,8 @@ class _Run:
         configuration, scale = self.configuration, self.configuration.scale
         self.optimizer = make_optimizer(self.model, configuration.training.optimizer, configuration.learning_rate)
         self.stepper = Stepper(
+            self.model,
             torch.compile(self.model) if configuration.training.compile else self.model,
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
             self.optimizer,
             self.batches,
             configuration.training,
@@ -199,7 +199,9 @@ class _Run:
 
     @torch.no_grad()
     def _loss_on(self, inputs: Tensor, targets: Tensor) -> float:
-        """Mean loss in nats on the way training takes, all positions alike."""
+        """Mean loss in nats on the way training takes, all positions alike, but without what it draws at random."""
+        for part in self.model.mixers_and_maps():
+            part.progressed(1.0)
         with self.environment.autocast():
             logits = self.model(inputs.to(self.environment.device))
         return nats(logits, targets.to(self.environment.device)).mean().item()

@@ -23,15 +23,20 @@ if TYPE_CHECKING:
 class Options(Settings):
     hidden: PositiveInt
     projection: Component
+    gate_and_value_projection: Component | None = None
+    down_projection: Component | None = None
 
 
 class GLU(ChannelMixer):
     def __init__(self, options: Options, builder: Builder, site: Site):
         super().__init__()
         self.hidden = site.hidden(options.hidden)
-        project = builder.projector(options.projection)
-        self.gate_and_value = project(Port("gate_and_value", site.width, 2 * self.hidden))
-        self.down = project(Port("down", self.hidden, site.width, site.residual))
+        self.gate_and_value = builder.projector(options.gate_and_value_projection or options.projection)(
+            Port("gate_and_value", site.width, 2 * self.hidden)
+        )
+        self.down = builder.projector(options.down_projection or options.projection)(
+            Port("down", self.hidden, site.width, site.residual)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.gate_and_value(x).chunk(2, dim=-1)

@@ -24,15 +24,18 @@ class Options(Settings):
     hidden: PositiveInt
     activation: Literal["gelu", "relu"] = "gelu"
     projection: Component
+    up_projection: Component | None = None
+    down_projection: Component | None = None
 
 
 class MLP(ChannelMixer):
     def __init__(self, options: Options, builder: Builder, site: Site):
         super().__init__()
         self.hidden, self.activation = site.hidden(options.hidden), options.activation
-        project = builder.projector(options.projection)
-        self.up = project(Port("up", site.width, self.hidden))
-        self.down = project(Port("down", self.hidden, site.width, site.residual))
+        self.up = builder.projector(options.up_projection or options.projection)(Port("up", site.width, self.hidden))
+        self.down = builder.projector(options.down_projection or options.projection)(
+            Port("down", self.hidden, site.width, site.residual)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)

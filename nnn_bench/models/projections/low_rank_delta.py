@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise, linear, one_sided
+from nnn_bench.models.growth import Origin
 from nnn_bench.models.parts import Initial, Port, Projection
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ class Options(Settings):
 
 
 class LowRankDelta(Projection):
-    """`weight (outputs, inputs)`, `bias (outputs,)`; after growing also `delta_down (r, inputs)` and `delta_up (outputs, r)`."""
+    """`weight (outputs, inputs)`, `bias (outputs,)`; once grown also `delta_down (r, inputs)` and `delta_up (outputs, r)`."""
+
+    growths = None
 
     def __init__(self, options: Options, builder: Builder, port: Port):
         super().__init__()
@@ -54,7 +57,7 @@ class LowRankDelta(Projection):
             return y
         return y + self.factor * F.linear(F.linear(x, self.delta_down), self.delta_up)
 
-    def grown(self) -> None:
+    def grow(self) -> dict[str, Origin]:
         outputs, inputs = self.weight.shape
         if self.delta_down is not None and self.delta_up is not None:
             with torch.no_grad():
@@ -64,6 +67,7 @@ class LowRankDelta(Projection):
         self.delta_up = nn.Parameter(self.weight.new_zeros(outputs, self.rank))
         for parameter in self.frozen_parameters():
             parameter.requires_grad_(False)
+        return {}
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         if self.delta_down is None or self.train_base:

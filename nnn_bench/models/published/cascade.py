@@ -124,7 +124,7 @@ class PublishedNode(nn.Module):
 
 class PublishedCascade(EmbeddingModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         sites = [Site(options.width, context, index, options.nodes) for index in range(options.nodes)]
         self.nodes = nn.ModuleList(PublishedNode(options.width, options.hidden) for _ in sites)
         self.crossings = nn.ModuleList(

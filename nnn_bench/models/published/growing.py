@@ -83,7 +83,7 @@ class PublishedGrowing(EmbeddingModel):
     streams = False
 
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         if options.width % options.heads:
             raise builder.refuse("heads", f"is {options.heads}, which does not divide the width {options.width}")
         self.options, self.growth, self.stages = options, options.growth, len(options.stages)

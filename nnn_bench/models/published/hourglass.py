@@ -69,7 +69,7 @@ class PublishedHourglass(EmbeddingModel):
     streams = False
 
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         n, s = options.crossings, options.factor
         if context % s**n:
             raise builder.refuse("crossings", f"is {n}: the context {context} is no multiple of {s}^{n} = {s**n}")

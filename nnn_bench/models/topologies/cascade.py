@@ -60,7 +60,7 @@ class State(NamedTuple):
 
 class Cascade(EmbeddingModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         count, depth = options.nodes, options.depth_attention
         self.embedding_memory: MemoryWriter | None = None
         self.nodes, self.crossings = nn.ModuleList(), nn.ModuleList()

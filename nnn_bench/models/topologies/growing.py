@@ -20,6 +20,7 @@ what its text describes and its code does not do. A mixer that owns something pe
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -28,10 +29,10 @@ from torch.utils.checkpoint import checkpoint
 
 from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Inconsistent
-from nnn_bench.models.block import Block, BlockOptions
+from nnn_bench.models.block import Block, BlockOptions, seen_through
 from nnn_bench.models.embedding import EmbeddingModel, EmbeddingOptions
 from nnn_bench.models.flops import Flops, elementwise
-from nnn_bench.models.growth import Growth, Origin
+from nnn_bench.models.growth import Growth, Origin, grow_parts
 from nnn_bench.models.parts import Projection, Site
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class State(NamedTuple):
 
 class Growing(EmbeddingModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         self.options, self.growth, self.stages = options, options.growth, len(options.stages)
         self.preserves_function = options.form in ("untie", "gate")
         self._made_from = options, builder, vocabulary, context
@@ -85,23 +86,25 @@ class Growing(EmbeddingModel):
 
     def grow(self) -> dict[str, Origin]:
         old, new = self.options.stages[self.stage], self.options.stages[self.stage + 1]
-        kept = [name for name, _ in self.named_parameters() if not name.startswith(("blocks.", "gates."))]
+        kept = [name for name, _ in self.named_parameters() if not name.startswith(("blocks.", "gates.", "head."))]
         origins = {name: Origin(name) for name in kept}
+        if isinstance(self.head, Projection):
+            origins |= {
+                f"head.{name}": origin.within("head.") for name, origin in grow_parts(self.head, self.stage).items()
+            }
         share = {"untie": old / new, "gate": 1.0, "half_step": 0.5, "accept": 1.0}[self.options.form]
         blocks, gates, copied = [], nn.ParameterDict(), set()
         for index in range(new):
             ancestor = self._ancestor(index, new, old)
             block = copy.deepcopy(self._blocks()[ancestor])
-            before = dict(block.named_parameters())
-            for module in block.modules():
-                if isinstance(module, Projection):
-                    module.grown()
+            copies = grow_parts(block, self.stage)
             gated = self.options.form == "gate" and ancestor in copied
             if gated:
                 gates[str(index)] = nn.Parameter(self.embedding.new_zeros(()))
             else:
-                same = [name for name, parameter in block.named_parameters() if before.get(name) is parameter]
-                origins |= {f"blocks.{index}.{name}": Origin(f"blocks.{ancestor}.{name}", share) for name in same}
+                for name, origin in copies.items():
+                    scaled = replace(origin.within(f"blocks.{ancestor}."), gradient_share=share * origin.gradient_share)
+                    origins[f"blocks.{index}.{name}"] = scaled
                 if str(ancestor) in self.gates:
                     gates[str(index)] = nn.Parameter(self.gates[str(ancestor)].detach().clone())
                     origins[f"gates.{index}"] = Origin(f"gates.{ancestor}")
@@ -118,6 +121,9 @@ class Growing(EmbeddingModel):
             else:
                 x = block(x, self.shared, self._scale(index))
         return self.unembed(x)
+
+    def visible(self, context: int) -> Tensor:
+        return seen_through((block for _, block in self._places()), context)
 
     def initial_state(self, batch: int) -> State:
         return State(0, [block.initial_state(batch) for _, block in self._places()])

@@ -159,7 +159,7 @@ class Level(nn.Module):
 
 class Hourglass(EmbeddingModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         if options.kernel is not None and options.kernel < options.factor:
             raise builder.refuse(
                 "kernel", f"is {options.kernel}, below the factor {options.factor}: positions would be lost"

@@ -59,7 +59,7 @@ class State(NamedTuple):
 
 class ParallelCascade(EmbeddingModel):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
-        super().__init__(options, vocabulary, context)
+        super().__init__(options, builder, vocabulary, context)
         if options.split and options.width % options.nodes:
             raise builder.refuse("nodes", f"is {options.nodes}, which does not divide the width {options.width}")
         self.parts = options.nodes if options.split else 1
