@@ -10,6 +10,7 @@ import torch
 
 from nnn_bench.budget.solver import solve
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.closure import component_modules
 from nnn_bench.config.paths import Project
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
@@ -26,8 +27,13 @@ def kind(name: str) -> str:
     return part.kind
 
 
+def published(name: str) -> bool:
+    """Whether any part of a variant is a published form with a defect."""
+    return any(".published." in module for module in component_modules(CATALOG.variant(name).model_tree))
+
+
 #: Controls are published forms that an audit must catch; all others must pass every test of the registry.
-CONTROLS = [name for name in VARIANTS if kind(name).startswith("published/")]
+CONTROLS = [name for name in VARIANTS if published(name)]
 HONEST = [name for name in VARIANTS if name not in CONTROLS]
 
 

@@ -245,7 +245,11 @@ def growth_rows(path):
 
 @pytest.fixture
 def project(tmp_path):
-    made = make_project(tmp_path)
+    return growing_project(tmp_path)
+
+
+def growing_project(folder):
+    made = make_project(folder)
     edit(made, "studies/tiny.yaml", "variants: [gpt2,", "variants: [gpt2, progressive_untying, progressive_doubling,")
     edit(made, "suites/tiny.yaml", "body_parameters: 6000", "body_parameters: 20000")
     return made
@@ -264,42 +268,52 @@ def test_a_run_grows_on_schedule_says_so_and_counts_its_flops(project, tmp_path,
     assert model.stage == 2 and model.parameter_count().body == plan.receipt["parameters"]["body"]
 
 
-@pytest.mark.parametrize("variant", PRESERVING)
-@pytest.mark.parametrize("left", [32, 33, 34, 67, 68])
-def test_killed_before_at_and_after_growing_the_bits_stay_the_same(project, tmp_path, variant, left):
+LEFT = (32, 33, 34, 67, 68)  # before, at and after each growth
+
+
+@pytest.fixture(scope="module", params=PRESERVING)
+def whole(request, tmp_path_factory):
+    """A run that was never stopped, all checkpoints around its growths kept aside: its project, variant, folder and result."""
+    folder = tmp_path_factory.mktemp(request.param)
+    project = growing_project(folder)
+    with keep(folder / "kept", LEFT):
+        result, _ = run(project, request.param, folder / "whole", checkpoint_seconds=0.0)
+    return project, request.param, folder, result
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_killed_before_at_and_after_growing_the_bits_stay_the_same(whole, tmp_path, left):
     """Every checkpoint but the one after `left` steps is thrown away, as if the run had been killed right then."""
-    whole, _ = run(project, variant, tmp_path / "whole")
-    kept = tmp_path / "kept"
-    folder = tmp_path / "again"
-    save = keep_one(kept, left)
-    with save:
-        run(project, variant, folder, checkpoint_seconds=0.0)
-    shutil.rmtree(folder / "checkpoints")
-    shutil.copytree(kept, folder / "checkpoints")
-    (folder / "result.json").unlink()
-    resumed, _ = run(project, variant, folder)
-    assert resumed["test"] == whole["test"] and resumed["samples"] == whole["samples"]
-    assert resumed["flops"] == whole["flops"]
-    ours, theirs = load_trained(folder, 20).state_dict(), load_trained(tmp_path / "whole", 20).state_dict()
+    project, variant, folder, result = whole
+    again = tmp_path / "again"
+    shutil.copytree(folder / "whole", again)
+    shutil.rmtree(again / "checkpoints")
+    shutil.copytree(folder / "kept" / str(left), again / "checkpoints")
+    (again / "result.json").unlink()
+    resumed, _ = run(project, variant, again)
+    assert resumed["test"] == result["test"] and resumed["samples"] == result["samples"]
+    assert resumed["flops"] == result["flops"]
+    ours, theirs = load_trained(again, 20).state_dict(), load_trained(folder / "whole", 20).state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     told = [
-        [(r["step"], r["stage"], r["loss_before"]) for r in growth_rows(path)] for path in (folder, tmp_path / "whole")
+        [(r["step"], r["stage"], r["loss_before"]) for r in growth_rows(path)] for path in (again, folder / "whole")
     ]
     assert told[0] == told[1] and len(told[0]) == 2
 
 
-def keep_one(kept, left):
-    """While this holds, the checkpoint after `left` steps is copied to `kept`."""
+def keep(folder, steps):
+    """While this holds, the checkpoints after `steps` are copied to `folder`, each in a place of its own."""
     from unittest.mock import patch
 
     from nnn_bench.training import trainer
 
     sound = trainer.save_checkpoint
 
-    def saving(folder, *words):
-        sound(folder, *words)
-        if (folder / f"step-{left:08d}").exists() and not kept.exists():
-            shutil.copytree(folder / f"step-{left:08d}", kept / f"step-{left:08d}")
+    def saving(checkpoints, *words):
+        sound(checkpoints, *words)
+        for left in steps:
+            if (made := checkpoints / f"step-{left:08d}").exists() and not (folder / str(left)).exists():
+                shutil.copytree(made, folder / str(left) / made.name)
 
     return patch.object(trainer, "save_checkpoint", saving)
 
@@ -310,10 +324,10 @@ def test_a_plateau_survives_a_kill_too(project, tmp_path):
     early = [row["step"] for row in growth_rows(tmp_path / "whole")]
     assert len(early) == 2 and early[0] < 33
     left = early[0] - 1
-    with keep_one(tmp_path / "kept", left):
+    with keep(tmp_path / "kept", [left]):
         run(project, "progressive_doubling", tmp_path / "again", checkpoint_seconds=0.0, plateau=plateau)
     shutil.rmtree(tmp_path / "again" / "checkpoints")
-    shutil.copytree(tmp_path / "kept", tmp_path / "again" / "checkpoints")
+    shutil.copytree(tmp_path / "kept" / str(left), tmp_path / "again" / "checkpoints")
     (tmp_path / "again" / "result.json").unlink()
     resumed, _ = run(project, "progressive_doubling", tmp_path / "again", plateau=plateau)
     assert resumed["test"] == whole["test"]

@@ -102,10 +102,12 @@ def test_one_batch_can_be_learned_by_heart(name):
     for _ in range(250):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+        if loss.item() < 0.3:
+            return
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    assert loss.item() < 0.3
+    pytest.fail(f"still at {loss.item():.2f} nats")
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -66,6 +66,8 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         "batch": scale.batch,
         "context": scale.context,
         "tokens": steps * tokens_per_step,
+        # with random left padding p of T positions hold no text, p from 0 .. T - 1: the same windows, fewer of their targets
+        "predicted_share": (scale.context + 1) / (2 * scale.context) if model.random_left_padding else 1.0,
         "training_characters": scale.training_characters,
         "learning_rate": spec.variant_config.learning_rate,
         "dataset": {

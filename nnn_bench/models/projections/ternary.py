@@ -6,7 +6,7 @@ b = mean |W|;  Q = b clip(round(W / b), -1, 1)                          per matr
 y = q Q^T
 
 Both roundings let the gradient pass unchanged (straight-through), with their scales held constant: dq = dy Q, dW = dy^T q.
-Source: arXiv 2406.02528, whose fused kernel computes the same.
+Source: arXiv 2406.02528, whose fused kernel computes the same. Once trained, W is known by its codes and b: `models/packing.py`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,17 @@ class _Through(torch.autograd.Function):
         return gradients[0], None
 
 
+@torch.no_grad()
+def codes_and_scale(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of -1, 0, +1 each element of `weight` rounds to, and b, its mean magnitude (0-dim)."""
+    scale = weight.abs().mean().clamp_(min=_LEAST)
+    return (weight / scale).round_().clamp_(-1, 1), scale
+
+
 def ternarised(weight: Tensor) -> Tensor:
     """`weight` rounded to {-b, 0, +b} with b its mean magnitude; differentiable straight through."""
-    with torch.no_grad():
-        scale = weight.abs().mean().clamp_(min=_LEAST)
-        rounded = (weight / scale).round_().clamp_(-1, 1).mul_(scale)
-    result: Tensor = _Through.apply(weight, rounded)
+    codes, scale = codes_and_scale(weight)
+    result: Tensor = _Through.apply(weight, codes.mul_(scale))
     return result
 
 
@@ -75,6 +80,10 @@ class Ternary(Projection):
     def forward(self, x: Tensor) -> Tensor:
         exact = self.norm(x.to(self.norm.weight.dtype))  # an autocast neighbour may have left x in half precision
         return F.linear(eight_bit(exact), ternarised(self.weight))
+
+    def codes(self) -> Tensor:
+        """The -1, 0, +1 that its weights round to, `(outputs, inputs)`."""
+        return codes_and_scale(self.weight)[0]
 
     def flops(self) -> Flops:
         outputs, inputs = self.weight.shape
