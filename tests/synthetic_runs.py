@@ -190,11 +190,22 @@ def make_run(
             "samples": []
             if diverged or spec.ahead > 1
             else [{"prompt": prompt, "text": f"{text} ({spec.variant})"}, {"prompt": "", "text": text}],
+            "weights": {"density": {}, "ternary": {}} if diverged else _weights(spec.variant, seed),
             "receipt": receipt,
             "environment": environment,
         },
     )
     return folder
+
+
+def _weights(variant: str, seed: int) -> dict[str, Any]:
+    """What a result says of ternary and of multidimensional weights, for the two variants that are to have some."""
+    zeros = 0.3 + 0.01 * seed
+    shares = {"minus": 0.25, "zero": zeros, "plus": 0.75 - zeros, "weights": 180_000, "entropy": 1.5}
+    matrices = {"blocks.0.out": {**shares, "zero": zeros - 0.1}, "blocks.1.out": {**shares, "zero": zeros + 0.1}}
+    ternary = {"all": shares, "matrices": matrices} if variant == "matmul_free" else {}
+    density = {"1": 2.0, "0.5": 2.25 + 0.01 * seed, "0.1": 3.0} if variant == "selection_transformer" else {}
+    return {"density": density, "ternary": ternary}
 
 
 def _configure(root: Path, wanted: Synthetic) -> None:

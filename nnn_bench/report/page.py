@@ -30,6 +30,7 @@ from nnn_bench.report.tables import (
     selection,
     sources_shape,
 )
+from nnn_bench.report.weights import density, occupancy
 from nnn_bench.statistics.records import flat
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -92,6 +93,8 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "audits_table": _audits_table(study),
         "failures": failures(study),
         "selection": selection(study),
+        "density": density(study),
+        "occupancy": occupancy(study),
         "variants": [_variant(suite, variant) for variant in study.variants],
         "samples": _samples(study),
         "shape": sources_shape(study),
@@ -108,6 +111,7 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
             ("curves", "Learning", True),
             ("growth", "Growth", bool(content["growth"])),
             ("selection", "Selection", bool(content["selection"])),
+            ("weights", "Weights", bool(content["density"] or content["occupancy"])),
             ("receipts", "Receipts", True),
             ("samples", "Samples", bool(content["samples"])),
             ("shape", "In the sources’ columns", True),
