@@ -100,5 +100,5 @@ def test_plan_prints_a_receipt_for_every_variant_and_trains_nothing(project, mon
 def test_help_says_what_each_verb_does(monkeypatch, capsys, project):
     code, out, _ = typed(monkeypatch, capsys, "--help")
     assert code == 0
-    for verb in ("run", "list", "plan", "train", "report", "track", "ui", "data"):
+    for verb in ("run", "list", "plan", "train", "audit", "pack", "report", "track", "ui", "data"):
         assert f"  {verb} " in out

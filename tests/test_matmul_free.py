@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from nnn_bench.models.projections.ternary import eight_bit, ternarised
-from tests.models import small, with_options
+from nnn_bench.models.build import build
+from nnn_bench.models.mixers.mlgru import ForgetBounds
+from nnn_bench.models.projections.ternary import Ternary, eight_bit, ternarised
+from tests.models import small, solved, with_options
 
 
 def test_ternary_weights_take_three_values():
@@ -70,6 +74,47 @@ def test_forget_bounds_start_evenly_spaced_and_the_first_layer_has_none():
     bounds = small("matmul_free").shared
     assert bounds(0).abs().max().item() == 0
     assert [round(bounds(layer)[0].item(), 6) for layer in range(4)] == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_forget_bounds_of_three_layers_follow_the_formula():
+    # bound_l = sum_{j<=l} p_j - p_0 with p = softmax over layers, channel by channel, in plain arithmetic
+    bounds = ForgetBounds(2, 3).double()
+    logits = [[0.3, -1.2], [2.0, 0.5], [-0.7, 0.1]]
+    bounds.logits.data = torch.tensor(logits, dtype=torch.float64)
+    for channel in range(2):
+        powers = [math.exp(row[channel]) for row in logits]
+        shares = [power / sum(powers) for power in powers]
+        expected = [0.0, shares[1], shares[1] + shares[2]]
+        found = [bounds(layer)[channel].item() for layer in range(3)]
+        assert found == pytest.approx(expected, abs=1e-12)
+        assert found[2] == pytest.approx(1 - shares[0]) and found[2] < 1  # something is always let in
+
+
+def ternary_everywhere(width, layers, vocabulary):
+    """The network of the source at its published sizes, without storage."""
+    tree = solved("matmul_free_complete").model["topology"]
+    hidden = 256 * math.ceil(math.floor(8 * width / 3) / 256)
+    channel_mixer = {**tree["channel_mixer"], "hidden": hidden}
+    topology = {**tree, "width": width, "layers": layers, "channel_mixer": channel_mixer}
+    with torch.device("meta"):
+        return build({"topology": topology}, vocabulary=vocabulary, context=64), hidden
+
+
+@pytest.mark.parametrize(("d", "L", "published"), [(1024, 24, 374.1e6), (2048, 24, 1.365e9), (2560, 32, 2.702e9)])
+def test_the_complete_network_has_the_published_sizes(d, L, published):
+    V = 32_000
+    model, m = ternary_everywhere(d, L, V)
+    count = model.parameter_count()
+    assert count.total == 2 * V * d + L * (4 * d * d + 3 * d * m + 8 * d + m) + L * d + 2 * d
+    assert count.total == pytest.approx(published, rel=4e-4)
+    assert (count.tables, count.head) == (V * d, V * d + d)
+
+
+def test_the_complete_network_has_no_matrix_in_full_precision_but_its_table():
+    model = small("matmul_free_complete")
+    matrices = [name for name, p in model.named_parameters() if p.ndim == 2]
+    others = [name for name in matrices if not isinstance(model.get_submodule(name.rpartition(".")[0]), Ternary)]
+    assert others == ["embedding", "shared.logits"] and "head.weight" in matrices
 
 
 def test_body_parameters_follow_the_published_formula():

@@ -1,8 +1,8 @@
 """How much of each value a network's ternary matrices hold.
 
-For one matrix with codes c in {-1, 0, +1}: `minus`, `zero` and `plus` are their shares, `weights` is how many there are, and
-`entropy` = -sum p log2 p is the bits that one code carries if nothing but the shares is known: at most log2 3 = 1.58, and the least
-that any packing of independent codes can need. Zeros are additions that need not be done. The same for all matrices together.
+For one matrix with codes in {-1, 0, +1}: `minus`, `zero` and `plus` are their shares, `weights` is how many there are, and
+`entropy` = -sum p log2 p the bits that one code carries where nothing but the shares is known: at most log2 3 = 1.58, and the
+least that a packing of independent codes can need. A zero is an addition that need not be done.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from torch import Tensor, nn
 
 def occupancy(codes: Tensor) -> dict[str, Any]:
     """Shares, count and entropy (bits) of `codes` of any shape."""
-    return _shares(_counts(codes))
+    return _shares(_counts(codes), codes.numel())
 
 
 @torch.no_grad()
 def model_occupancy(model: nn.Module) -> dict[str, Any]:
     """`all` and, by name, `matrices`: the occupancy of every ternary map of `model`; empty for a network without any."""
-    counts = {name: _counts(module.codes()) for name, module in model.named_modules() if _is_ternary(module)}
-    if not counts:
+    codes = {name: module.codes() for name, module in model.named_modules() if _is_ternary(module)}
+    if not codes:
         return {}
-    total = [sum(of) for of in zip(*counts.values(), strict=True)]
-    return {"all": _shares(total), "matrices": {name: _shares(found) for name, found in counts.items()}}
+    total = [sum(of) for of in zip(*map(_counts, codes.values()), strict=True)]
+    return {
+        "all": _shares(total, sum(matrix.numel() for matrix in codes.values())),
+        "matrices": {name: occupancy(matrix) for name, matrix in codes.items()},
+    }
 
 
 def _is_ternary(module: nn.Module) -> bool:
@@ -34,13 +37,11 @@ def _is_ternary(module: nn.Module) -> bool:
 
 
 def _counts(codes: Tensor) -> list[int]:
-    """How many are -1, 0 and +1."""
-    found: list[int] = torch.bincount(codes.flatten().long() + 1, minlength=3).tolist()
-    return found
+    """How many are -1, 0 and +1: not all, where a network has diverged."""
+    return [int((codes == value).sum()) for value in (-1, 0, 1)]
 
 
-def _shares(counts: list[int]) -> dict[str, Any]:
-    weights = sum(counts)
+def _shares(counts: list[int], weights: int) -> dict[str, Any]:
     shares = [count / weights for count in counts]
     entropy = sum(-share * math.log2(share) for share in shares if share)
     return {**dict(zip(("minus", "zero", "plus"), shares, strict=True)), "weights": weights, "entropy": entropy}
