@@ -25,7 +25,9 @@ from nnn_bench.config.closure import source_hash
 from nnn_bench.config.errors import Terminated
 from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
 from nnn_bench.data.store import TokenStore
+from nnn_bench.measure.density import density_curve
 from nnn_bench.measure.selection import model_selection
+from nnn_bench.measure.ternary import model_occupancy
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.checkpoint import Progress, clear_damaged, newest_checkpoint, save_checkpoint
@@ -253,11 +255,19 @@ class _Run:
             "validation": validation,
             "test": test,
             "samples": self._samples() if status == "ok" else [],
+            "weights": self._weights() if status == "ok" else {"density": {}, "ternary": {}},
             "receipt": configuration.receipt,
             "environment": self.environment.facts(),
         }
         self.directory.write_result(result)
         return result
+
+    def _weights(self) -> dict[str, Any]:
+        """What the trained weights look like at inference, where the network is of a kind that has something to say."""
+        return {
+            "density": density_curve(self.model, lambda: float(self._evaluated(self.validation)["loss"])),
+            "ternary": model_occupancy(self.model),
+        }
 
     def _samples(self) -> list[dict[str, str]]:
         scale = self.configuration.scale
