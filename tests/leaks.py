@@ -9,6 +9,8 @@ from nnn_bench.models.build import build
 from nnn_bench.models.growth import Growth, Origin
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.models.projections.selection import Selection
+from nnn_bench.models.selection_kernels import select_in_blocks
+from nnn_bench.models.selection_of_two import select_of_two
 
 VOCABULARY, CONTEXT = 11, 12
 DENSE = {"kind": "dense", "bias": True}
@@ -218,4 +220,21 @@ def softened(model: LanguageModel) -> LanguageModel:
     for module in model.modules():
         if isinstance(module, Selection):
             module.__class__ = SoftSelection
+    return model
+
+
+class ContrarySelection(Selection):
+    """Selectors that learn the opposite of what they are told."""
+
+    def _selected(self, x, how):
+        weight, bias = (2 * p.detach() - p for p in (self.selector_weight, self.selector_bias))
+        select = select_of_two if self.computations == 2 else select_in_blocks
+        return select(x, self.weight, self.bias, weight, bias, how)
+
+
+def contrary(model: LanguageModel) -> LanguageModel:
+    """`model` with the gradients of its selectors turned round."""
+    for module in model.modules():
+        if isinstance(module, Selection):
+            module.__class__ = ContrarySelection
     return model

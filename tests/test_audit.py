@@ -11,6 +11,7 @@ import torch
 from nnn_bench.audit.findings import TESTS, Audit, Finding, worst_by_test
 from nnn_bench.audit.position import CLIFF, position
 from nnn_bench.audit.random_tokens import random_tokens
+from nnn_bench.audit.selector import selector
 from nnn_bench.audit.static import audit_fresh, audit_weights
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
@@ -48,7 +49,7 @@ def test_every_honest_variant_passes_before_training(name):
     assert [one.test for one in findings] == [test for test in TESTS if test not in ("random_tokens", "position")]
     selects = any(hasattr(module, "watch") for module in model.modules())
     applies = {one.test: one.passed is not None for one in findings}
-    assert applies["growth"] == (model.stages > 1) and applies["unselected"] == selects
+    assert applies["growth"] == (model.stages > 1) and applies["unselected"] == applies["selector"] == selects
     assert applies["step"] == model.streams and finding(findings, "gradient").numbers["share"] > 0.6
     while model.stage + 1 < model.stages:
         model.grow()
@@ -115,6 +116,32 @@ def test_a_selection_that_spreads_its_gradient_is_caught():
     assert finding(findings, "unselected").numbers["largest"] > 0
 
 
+def test_selectors_that_learn_the_opposite_are_caught():
+    assert failed(audit_fresh(leaks.contrary(small("selection_transformer")))) == {"selector"}
+    for name in ("selection_identical_look", "selection_switch"):
+        found, sound = selector(leaks.contrary(small(name))), selector(small(name))
+        assert found.passed is False and sound.passed
+        assert found.numbers["share"] == pytest.approx(1 - sound.numbers["share"])
+
+
+def test_how_often_an_estimator_leads_towards_the_better_computation():
+    def share(name):
+        return selector(small(name)).numbers["share"]
+
+    assert share("selection_transformer") == share("selection_identical_look") == 1
+    assert share("selection_switch") == pytest.approx(0.75, abs=0.03)  # thousands of choices
+    assert share("selection_per_layer") == pytest.approx(0.75, abs=0.12)  # 128 of them: three standard errors
+    assert selector(small("gpt2")).passed is None
+    assert selector(small("selection_growing")).passed is None  # it has one computation, until it grows
+
+
+def test_the_published_selection_learns_to_pick_the_worse_and_nothing_else_is_wrong_with_it():
+    findings = audit_fresh(small("selection_published"))
+    assert failed(findings) == {"selector"}
+    found = finding(findings, "selector")
+    assert found.numbers["share"] == 0 and "learn to pick the worse one" in found.saw
+
+
 def test_an_audit_changes_neither_the_network_nor_the_random_generator():
     model = leaks.Grows(leaks.honest())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -145,7 +172,8 @@ def test_the_published_hourglass_leaks_and_learns_random_tokens():
 
 
 def test_every_control_is_asked_for_by_name_here():
-    assert set(CONTROLS) == {"conv_attention_published", "progressive_untying_published", "node_cascade_published"}
+    growing_and_cascade = {"progressive_untying_published", "node_cascade_published"}
+    assert set(CONTROLS) == {"conv_attention_published", "selection_published"} | growing_and_cascade
 
 
 def test_the_published_growth_and_cascade_fail_by_name():

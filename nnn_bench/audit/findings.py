@@ -18,6 +18,7 @@ TESTS = (
     "modes",
     "gradient",
     "unselected",
+    "selector",
     "growth",
     "random_tokens",
     "position",

@@ -14,6 +14,7 @@ from nnn_bench.audit.findings import Finding, not_applicable, worst_by_test
 from nnn_bench.audit.gradients import gradient, unselected
 from nnn_bench.audit.growth import growth
 from nnn_bench.audit.probes import dice, frozen_copy, shaken_copy
+from nnn_bench.audit.selector import selector
 from nnn_bench.models.language_model import LanguageModel
 
 Tell = Callable[[str], None]
@@ -39,7 +40,7 @@ def audit_weights(model: LanguageModel, rounds: int, tell: Tell = _silent) -> li
         found += worst_by_test(
             (mode, [future_tokens(one), future_gradient(one), past_coverage(one)]) for mode, one in seen.items()
         )
-        for test in (batch_rows, step, unselected):
+        for test in (batch_rows, step, unselected, selector):
             tell(test.__name__)
             found.append(test(model))
         return worst_by_test([("", found)])

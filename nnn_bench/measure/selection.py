@@ -4,15 +4,22 @@ For one layer with K computations and choices k* over tokens and units: `frequen
 `aggregate_entropy` is -sum f ln f, the evenness of use; `sample_entropy` is the mean over tokens and units of -sum p ln p with
 p = softmax(logits), the doubt of a single choice. Both lie in [0, ln K], the maximum. An even use (high aggregate) with sure
 choices (low sample) is what specialisation looks like; an even use alone proves nothing.
+
+`cosine` tells how alike two computations are, as mean over their pairs: of the whole matrices, and of the rows of one unit.
+
+Whether the selectors learned anything is asked by exchange: every choice (or those of one layer) falls on the second best
+computation, with two of them on the other one, and the loss rises by what the choice was worth. Computations that came to be
+interchangeable let it rise little, however even their use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -50,4 +57,63 @@ def model_selection(model: nn.Module, tokens: Tensor) -> dict[str, dict[str, Any
     with watched(model) as seen:
         if seen:
             model(tokens)
-    return {name: selection_statistics(torch.cat(values)) for name, values in seen.items() if values}
+    layers: dict[str, Any] = dict(model.named_modules())
+    return {
+        name: selection_statistics(torch.cat(values)) | {"cosine": weight_cosine(layers[name].weight)}
+        for name, values in seen.items()
+        if values
+    }
+
+
+@torch.no_grad()
+def weight_cosine(weight: Tensor) -> dict[str, float]:
+    """Mean cosine between the computations of `weight (K, O, I)`, K of at least 2, as wholes and row by row."""
+    K = weight.shape[0]
+    found = {}
+    for how, rows in (("whole", weight.flatten(1).unsqueeze(0)), ("rows", weight.transpose(0, 1))):
+        directions = F.normalize(rows.float(), dim=-1)  # (one or O, K, elements)
+        sums = directions.sum(dim=1).square().sum(dim=-1)  # all pairs, each twice, and each computation with itself
+        own = directions.square().sum(dim=(1, 2))
+        found[how] = ((sums - own) / (K * (K - 1))).mean().item()
+    return found
+
+
+@contextmanager
+def swapped(model: nn.Module, names: Collection[str] | None = None) -> Iterator[None]:
+    """While the block runs, the selecting layers of these names (all, if none are given) take their second best computation."""
+    layers: list[Any] = [
+        module
+        for name, module in model.named_modules()
+        if hasattr(module, "swapped") and (names is None or name in names)
+    ]
+    for layer in layers:
+        layer.swapped = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.swapped = False
+
+
+@torch.no_grad()
+def swap_rises(model: nn.Module, tokens: Tensor, targets: Tensor) -> dict[str, float]:
+    """By how many nats the mean loss rises when the choices of each layer, by name, are exchanged, and of `all` at once.
+
+    Empty for a network that selects nothing. The network is asked in the mode it is in.
+    """
+
+    def loss() -> float:
+        return F.cross_entropy(model(tokens).flatten(0, 1).float(), targets.flatten()).item()
+
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if hasattr(module, "swapped") and next(module.parameters()).shape[0] > 1
+    ]
+    if not layers:
+        return {}
+    plain, rises = loss(), {}
+    for name, chosen in [("all", layers), *((name, [name]) for name in layers)]:
+        with swapped(model, chosen):
+            rises[name] = loss() - plain
+    return rises

@@ -8,129 +8,61 @@ dl_ko = p_ko (v_ko - sum_j p_jo v_jo) dy_o      with p = softmax_k(l): the strai
 
 Source: the public K-way transformer file. Departure: each computation's (O, I) matrix is initialised by itself, by the rule
 of the dense map it replaces, and each selector's by Xavier's (the source draws the whole (K, O, I) block as one matrix,
-eleven times too small at 256x256). `detached_selector` hides x from the selector's gradient, so that dx is what a plain
-linear map with the chosen rows would give ("identical look").
+eleven times too small at 256x256). The other estimators, exploration, balance and cloning are told in `selecting.py`.
 
 The variant `selection_transformer` departs further from that file, so that it differs from `gpt2` in its maps alone: norms before
 the mixers, learned positions, GELU, and a dense tied head (the source: norms after, sinusoids, ReLU, a selecting head).
 
 For K = 2 only the difference of the two logits matters: l_1 - l_0 = (S_1 - S_0) x + (s_1 - s_0) is one product in place of
-two, with the same parameters, values and gradients.
+two, with the same parameters, values and gradients (`selection_of_two.py`). For K > 2 what is kept for the backward pass does
+not grow with K (`selection_kernels.py`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise, linear, one_sided
-from nnn_bench.models.parts import Initial, Port, Projection
+from nnn_bench.models.parts import Port
+from nnn_bench.models.selecting import Selecting, SelectingOptions, blocks_flops, selector_initial
+from nnn_bench.models.selection_kernels import How, Selected, select_in_blocks
+from nnn_bench.models.selection_of_two import select_of_two
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
 
 
-class Options(Settings):
-    computations: int = Field(default=2, ge=1, le=4096)
-    detached_selector: bool = False
+class Options(SelectingOptions):
+    """All that selecting maps may be told."""
 
 
-class SelectOne(torch.autograd.Function):
-    """`(logits (..., K, O), values (..., K, O)) -> (..., O)`: the value of the largest logit, straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, values: Tensor) -> Tensor:
-        choice = logits.argmax(dim=-2, keepdim=True)
-        ctx.save_for_backward(logits, values, choice)
-        return values.gather(-2, choice).squeeze(-2)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        logits, values, choice = ctx.saved_tensors
-        gradient = gradients[0].unsqueeze(-2)
-        shares = logits.softmax(dim=-2)
-        expected = (shares * values).sum(dim=-2, keepdim=True)
-        values_gradient = torch.zeros_like(values).scatter_(-2, choice, gradient)
-        return shares * (values - expected) * gradient, values_gradient
-
-
-class SelectOfTwo(torch.autograd.Function):
-    """`SelectOne` for K = 2 from the difference of logits: `(difference (..., O), values (..., 2, O)) -> (..., O)`."""
-
-    @staticmethod
-    def forward(ctx: Any, difference: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(difference, values)
-        first, second = values.unbind(-2)
-        return torch.where(difference > 0, second, first)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        difference, values = ctx.saved_tensors
-        [gradient] = gradients
-        first, second = values.unbind(-2)
-        share = torch.sigmoid(difference)
-        difference_gradient = torch.addcmul(share, share, share, value=-1).mul_(second - first).mul_(gradient)
-        to_second = gradient * (difference > 0)
-        return difference_gradient, torch.stack([gradient - to_second, to_second], dim=-2)
-
-
-class Selection(Projection):
-    """`weight (K, O, I)` computes, `selector_weight (K, O, I)` selects, each with a bias `(K * O,)`; K = 1 is a plain linear map.
-
-    While `watch` is a list, every forward pass appends its logits `(..., K, O)` to it.
-    """
-
-    decides = True
+class Selection(Selecting):
+    """`weight (K, O, I)` computes, `selector_weight (K, O, I)` selects, each with a bias `(K O,)`; K = 1 is a linear map."""
 
     def __init__(self, options: Options, builder: Builder, port: Port):
-        super().__init__()
-        K, O, I = options.computations, port.outputs, port.inputs  # noqa: E741
-        self.detached_selector = options.detached_selector
-        self.watch: list[Tensor] | None = None
-        self.weight = nn.Parameter(port.initial.fill_(torch.empty(K, O, I)))
-        self.bias = nn.Parameter(torch.zeros(K * O))
-        if K > 1:
-            selector = Initial((2 / (I + O)) ** 0.5, uniform=True)
-            self.selector_weight = nn.Parameter(selector.fill_(torch.empty(K, O, I)))
-            self.selector_bias = nn.Parameter(torch.zeros(K * O))
+        super().__init__(options, port, choosers=port.outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        K = self.weight.shape[0]
-        values = F.linear(x, self.weight.flatten(0, 1), self.bias)
-        if K == 1:
-            return values
-        seen = x.detach() if self.detached_selector else x
-        values = values.unflatten(-1, (K, -1))  # (..., K, O)
-        chosen: Tensor
-        if K == 2:
-            weight, (first, second) = self.selector_weight, self.selector_bias.chunk(2)
-            difference = F.linear(seen, weight[1] - weight[0], second - first)
-            if self.watch is not None:
-                self.watch.append(torch.stack([torch.zeros_like(difference), difference], dim=-2).detach())
-            chosen = SelectOfTwo.apply(difference, values)
-        else:
-            logits = F.linear(seen, self.selector_weight.flatten(0, 1), self.selector_bias)
-            logits = logits.unflatten(-1, (K, -1))
-            if self.watch is not None:
-                self.watch.append(logits.detach())
-            chosen = SelectOne.apply(logits, values)
-        return chosen
+    def _selected(self, x: Tensor, how: How) -> Selected:
+        select = select_of_two if self.computations == 2 else select_in_blocks
+        return select(x, self.weight, self.bias, self.selector_weight, self.selector_bias, how)
+
+    def _fresh_selectors(self, computations: int) -> Tensor:
+        _, O, I = self.weight.shape  # noqa: E741
+        return selector_initial(I, O).fill_(torch.empty(computations, O, I))
 
     def flops(self) -> Flops:
         K, O, I = self.weight.shape  # noqa: E741
-        values = linear(I, K * O) + elementwise(K * O)
         if K == 1:
-            return values
-        logits = 1 if K == 2 else K
-        selecting = linear(I, logits * O)
-        if self.detached_selector:
+            return linear(I, O) + elementwise(O)
+        if K > 2:
+            return blocks_flops(K, O, O, I, self.estimator)
+        selecting = linear(I, O)
+        if self.estimator == "identical_look":
             selecting = one_sided(selecting)
-        return values + selecting + elementwise(logits * O, 2)  # bias and comparison
+        return linear(I, 2 * O) + elementwise(2 * O) + selecting + elementwise(O, 2)  # biases and comparison
 
 
 Part = Selection
