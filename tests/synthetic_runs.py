@@ -38,7 +38,7 @@ CHARACTER = {
 #: Audits of each gate, in their order; those of a gate that a plain network has no use for.
 STATIC = ("future_tokens", "future_gradient", "past_coverage", "batch_rows", "step", "modes")
 AUDITS = {
-    "untrained": (*STATIC, "gradient", "unselected", "growth"),
+    "untrained": (*STATIC, "gradient", "unselected", "selector", "growth"),
     "trained": (*STATIC, "random_tokens", "position"),
 }
 LEAKS = frozenset({"future_tokens", "future_gradient", "random_tokens", "position"})
@@ -122,7 +122,8 @@ def make_audits(project: Project, spec: RunSpec, failed: Iterable[str] = (), saw
 
 
 def _finding(test: str, spec: RunSpec, failed: bool, saw: str | None) -> dict[str, Any]:
-    applies = {"unselected": "selection" in spec.variant, "growth": spec.model_tree["topology"]["kind"] == "growing"}
+    selects = "selection" in spec.variant
+    applies = {"unselected": selects, "selector": selects, "growth": spec.model_tree["topology"]["kind"] == "growing"}
     passed = False if failed else True if applies.get(test, True) else None
     told = {
         False: "output 12 moved by 3.1e-02 when token 17 was replaced, the worst of 4,032 pokes; allowed is 1e-09",

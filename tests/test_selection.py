@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from nnn_bench.config.errors import UserError
 from nnn_bench.measure.selection import selection_statistics
@@ -309,3 +311,30 @@ WRONG = [
 def test_wrong_options_are_refused_in_one_line(options, says):
     with pytest.raises(UserError, match=says):
         with_options("selection_transformer", "topology.mixer", projection={"kind": "selection", **options})
+
+
+def test_a_head_may_select():
+    head = {"kind": "selection", "computations": 3}
+    model = with_options("gpt2", "topology", tied_head=False, head_projection=head)
+    body = small("gpt2").parameter_count().body
+    assert model.parameter_count().body == body
+    assert model.parameter_count().head == 2 * 3 * (model.width + 1) * 29
+    ids = torch.zeros(2, 16, dtype=torch.long)
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        model(ids).sum().backward()
+    assert model.window_flops(16).with_backward.matrix * 2 == counter.get_total_flops()
+
+
+def test_autocast_halves_the_products_and_not_the_shares():
+    for K in (2, 3):
+        made = layer(K).float()
+        x = torch.randn(40, 7, requires_grad=True)
+        exact = torch.autograd.grad(made(x).square().sum(), [x, *made.parameters()])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = made(x)
+        assert y.dtype == torch.bfloat16
+        half = torch.autograd.grad(y.float().square().sum(), [x, *made.parameters()])
+        for one, other in zip(half, exact, strict=True):
+            assert one.dtype == torch.float32
+            assert torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.97

@@ -97,7 +97,7 @@ def test_audits_of_both_gates_are_in_the_rows(tmp_path: Path) -> None:
     ]
     row = _rows(comparison)["selection_transformer"]
     assert row["audit"] == {"passed": True, "failed": [], "findings": expected}
-    assert len(expected) == 17
+    assert len(expected) == 18
     assert not row["quarantined"]
 
 

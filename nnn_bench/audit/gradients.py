@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,7 +112,7 @@ def unselected(model: LanguageModel) -> Finding:
             if rest > 0 and name not in leaking:
                 leaking.append(name)
     if not layers:
-        return not_applicable("unselected", "every selection of the network has one computation to choose from")
+        return not_applicable("unselected", "no choice of the network changes its answer to a single token")
     numbers = {"worst": largest + silent, "largest": largest, "layers": len(leaking)}
     if leaking:
         saw = _some(leaking, "layer", f"with gradient, up to {largest:.2g}, on computations that were not selected")
@@ -128,14 +129,16 @@ def _single_token(model: LanguageModel, token: Tensor) -> Iterator[tuple[str, fl
     """Each selecting layer: its name, its largest gradient on selected computations and on the others."""
     twin = copy.deepcopy(model).double().eval()
     layers: dict[str, Any] = {name: module for name, module in twin.named_modules() if hasattr(module, "watch")}
-    for layer in layers.values():
+    answers: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for name, layer in layers.items():
         layer.watch = []
+        layer.register_forward_hook(partial(_keep_answer, answers[name]))
     logits = twin(token)
     (logits * torch.randn(logits.shape, generator=dice(8), dtype=torch.float64)).sum().backward()
     for name, layer in layers.items():
         choices: list[Tensor] = layer.watch
-        if not choices:
-            continue
+        if not choices or not any(answer.grad is not None and answer.grad.any() for answer in answers[name]):
+            continue  # a single token's queries and keys, say, change nothing: its softmax has one term
         K, O = choices[0].shape[-2:]  # noqa: E741
         chosen = torch.zeros(K, O, dtype=torch.bool)
         for choice in choices:
@@ -143,6 +146,11 @@ def _single_token(model: LanguageModel, token: Tensor) -> Iterator[tuple[str, fl
         found = [g.reshape(K, O, -1).abs().amax(dim=-1) for g in _gradients(layer, K * O)]
         on, off = torch.stack(found).amax(dim=0)[chosen], torch.stack(found).amax(dim=0)[~chosen]
         yield name, on.max().item(), off.max().item() if off.numel() else 0.0
+
+
+def _keep_answer(answers: list[Tensor], layer: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:
+    answer.retain_grad()
+    answers.append(answer)
 
 
 def _gradients(layer: nn.Module, units: int) -> list[Tensor]:

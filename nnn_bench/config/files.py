@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         waiting.replace(path)
     except OSError as error:
-        waiting.unlink(missing_ok=True)
+        with suppress(OSError):  # a path that cannot be written can often not be looked at either
+            waiting.unlink(missing_ok=True)
         raise disk_error(path, error) from error
 
 

@@ -75,7 +75,7 @@ def _refuse_what_cannot_be_crossed(network: LanguageModel, key: str, topology: s
     if mixers and type(network).visible is LanguageModel.visible:
         raise UserError(
             f"{topology} promises that every position sees all before it, and a layer of {_kind(mixers[0])} sees only a part; "
-            "stack and growing can tell what is seen through their layers",
+            "stack, growing and refed can tell what is seen through their layers",
             file=file,
             key=f"{key}.mixer",
         )

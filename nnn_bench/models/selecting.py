@@ -67,7 +67,7 @@ class Selecting(Projection):
         self.watch: list[Tensor] | None = None
         self.swapped = False
         self.exploring = False
-        # a tensor, so that a compiled network need not be compiled anew at each step
+        # a tensor, so that it is not a new constant at each step to whoever captures or compiles the network
         self.register_buffer("temperature", torch.zeros(()), persistent=False)
         self.weight = nn.Parameter(port.initial.fill_(torch.empty(K, O, I)))
         self.bias = nn.Parameter(torch.zeros(K * O))
@@ -79,6 +79,8 @@ class Selecting(Projection):
     def computations(self) -> int:
         return self.weight.shape[0]
 
+    # a compiled network calls it as it is: the algorithms are compiled already, or turn on how many tokens chose what
+    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         self.auxiliary = None
         if self.computations == 1:

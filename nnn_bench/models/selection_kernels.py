@@ -50,7 +50,6 @@ class Selected(NamedTuple):
     shares: Tensor | None
 
 
-@torch.compiler.disable
 def select_in_blocks(
     x: Tensor, weight: Tensor, bias: Tensor, selector: Tensor, selector_bias: Tensor, how: How
 ) -> Selected:

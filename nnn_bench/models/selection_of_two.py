@@ -25,7 +25,6 @@ from torch.autograd.function import once_differentiable
 from nnn_bench.models.selection_kernels import How, Selected, as_autocast, compiled, gumbel_like, wide
 
 
-@torch.compiler.disable
 def select_of_two(
     x: Tensor, weight: Tensor, bias: Tensor, selector: Tensor, selector_bias: Tensor, how: How
 ) -> Selected:

@@ -15,6 +15,7 @@ WORDS = {
     "step": ("token by token gives the same as all at once", "it computes something else token by token than at once"),
     "modes": ("training and evaluation compute the same", "it computes something else in training than in evaluation"),
     "gradient": ("every trainable tensor gets gradient", "it has parameters that nothing trains"),
+    "selector": ("selectors learn towards the better choice", "its selectors learn to pick the worse computation"),
     "unselected": ("what was not selected gets no gradient", "it trains what it did not select"),
     "growth": ("growing leaves the loss where it was", "growing changes what it computes"),
     "random_tokens": ("random tokens stay random to it", "it predicts random tokens, which only a look ahead allows"),

@@ -47,6 +47,8 @@ from nnn_bench.models.parts import Initial, Port, Site, TimeMixer
 from nnn_bench.models.radix import balanced, combed, combed_flops, strides
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nnn_bench.models.build import Builder
 
 _MOST_AXES = 16
@@ -138,6 +140,10 @@ class Comb(TimeMixer):
         self.weights.append(nn.Parameter(passing))
         self.partial = self._reach < self.context
         return {}
+
+    def prunable(self) -> Iterable[nn.Parameter]:
+        """The weights that a curve of density may thin out."""
+        return list(self.weights)
 
     def sees(self, context: int) -> Tensor:
         lags = torch.zeros(context, dtype=torch.bool)

@@ -62,8 +62,8 @@ class MLGRU(TimeMixer):
         self.gate_norm = norm("rms", site.width) if options.output_gate == "code" else None
 
     @staticmethod
-    def shared(width: int, layers: int) -> nn.Module:
-        return ForgetBounds(width, layers)
+    def shared(width: int, layers: int) -> nn.Module | None:
+        return ForgetBounds(width, layers) if layers > 1 else None  # the first layer has no bound
 
     def forward(self, x: Tensor, shared: nn.Module | None = None) -> Tensor:
         decay, drive = self._recurrence(x, shared)
@@ -79,11 +79,11 @@ class MLGRU(TimeMixer):
 
     def _recurrence(self, x: Tensor, shared: nn.Module | None) -> tuple[Tensor, Tensor]:
         """Decay and drive of the state, the same shape as `x`."""
-        assert isinstance(shared, ForgetBounds)
         # in float32 at least: in half precision a gate near one would round to one, and the state never forget
         forget, new = _wide(self.forget(x)), _wide(self.input(x))
         keep = torch.sigmoid(forget)
         if self.layer > 0:
+            assert isinstance(shared, ForgetBounds)
             keep = torch.lerp(keep, torch.ones_like(keep), shared(self.layer))
         return keep, (1 - keep) * F.silu(new)
 

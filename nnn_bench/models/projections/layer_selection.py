@@ -46,7 +46,6 @@ class LayerSelection(Selecting):
         selector = self.selector_weight.unsqueeze(1)  # (K, 1, I)
         return select_in_blocks(x, self.weight, self.bias, selector, self.selector_bias, how)
 
-    @torch.compiler.disable
     def _switched(self, x: Tensor, how: How) -> Selected:
         """Only what was chosen is computed."""
         K = self.computations

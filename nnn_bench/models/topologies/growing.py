@@ -79,7 +79,8 @@ class Growing(EmbeddingModel):
         sites = [Site(options.width, context, index * final // first, final) for index in range(first)]
         self.blocks = nn.ModuleList(Block(options, builder, site) for site in sites)
         self.gates = nn.ParameterDict()
-        self.shared = self._blocks()[0].time_mixer.shared(options.width, final)
+        # a single first block is every later one's ancestor: all of them keep what it owned as the first layer
+        self.shared = self._blocks()[0].time_mixer.shared(options.width, final if first > 1 else 1)
 
     def at_birth(self) -> Growing:
         return Growing(*self._made_from)

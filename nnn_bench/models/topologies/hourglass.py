@@ -70,7 +70,8 @@ class Level(nn.Module):
         sites = [Site(self.width, self.context, first + i, total, widest) for i in range(count)]
         blocks = [Block(options, builder, site) for site in sites]
         self.before, self.after = nn.ModuleList(blocks[: -(-count // 2)]), nn.ModuleList(blocks[-(-count // 2) :])
-        self.shared = blocks[0].time_mixer.shared(self.width, total)
+        # a level of the first block alone shares as one layer would
+        self.shared = blocks[0].time_mixer.shared(self.width, total if first + count > 1 else 1)
         self.down: Projection | None = None
         if index + 1 < levels:
             project = builder.projector(options.crossing_projection)
