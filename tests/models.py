@@ -14,6 +14,7 @@ from nnn_bench.config.closure import component_modules
 from nnn_bench.config.paths import Project
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
+from nnn_bench.models.parts import Part
 
 CATALOG = Catalog(Project.find())
 VARIANTS = CATALOG.names("variants")
@@ -92,3 +93,15 @@ def stepped(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
             one, state = model.step(ids[:, position], state)
             logits.append(one)
     return torch.stack(logits, dim=1)
+
+
+def adding(module: torch.nn.Module, x: torch.Tensor, *more: Any) -> tuple[Any, list[torch.Tensor]]:
+    """What `module` makes of its input, and the terms its parts add to the loss on the way."""
+    added: list[torch.Tensor] = []
+    parts = [part for part in module.modules() if isinstance(part, Part)]
+    for part in parts:
+        part.auxiliary = added
+    answer = module(x, *more)
+    for part in parts:
+        part.auxiliary = None
+    return answer, added

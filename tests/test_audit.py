@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 
@@ -18,6 +19,7 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import study_specs
 from nnn_bench.config.files import read_json, write_json
 from nnn_bench.models.build import build
+from nnn_bench.models.projections.selection import Selection
 from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
 from nnn_bench.training.job import train_seeds
 from tests import leaks
@@ -169,6 +171,32 @@ def test_the_published_hourglass_leaks_and_learns_random_tokens():
     learned = random_tokens(longer("conv_attention_published", 2))
     assert learned.passed is False and learned.numbers["ratio"] < 0.85
     assert learned.numbers["positions_below"] <= 48  # the targets of the last 16 lie outside
+
+
+def with_maps(**maps):
+    """The small selection network with other maps in some places of its first mixer."""
+    tree = copy.deepcopy(solved("selection_transformer").model)
+    tree["topology"]["mixer"] |= maps
+    torch.manual_seed(0)
+    return build(tree, vocabulary=29, context=16, file="selection_transformer")
+
+
+def test_wrong_selectors_are_caught_in_a_few_layers_too_and_so_are_those_that_learn_nothing():
+    wrong = finding(audit_weights(with_maps(out_projection="published/selection"), 1), "selector")
+    assert wrong.passed is False and wrong.numbers["lowest"] == 0.0 and wrong.numbers["share"] > 0.8
+    assert "4 of 16 layers" in wrong.saw
+
+    class Numb(Selection):
+        def forward(self, x):
+            logits, values = self.logits_and_values(x)
+            return values.gather(-2, logits.argmax(-2, keepdim=True)).squeeze(-2)  # nothing leads back to the logits
+
+    numb = small("selection_transformer")
+    for module in numb.modules():
+        if isinstance(module, Selection):
+            module.__class__ = Numb
+    found = selector(numb)
+    assert found.passed is False and found.numbers["share"] == 0.0
 
 
 def test_every_control_is_asked_for_by_name_here():

@@ -6,6 +6,7 @@ ask of it. `python -m tests.test_crosses` prints the grid of all crosses as Mark
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import itertools
@@ -25,6 +26,7 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.models.parts import ChannelMixer, TimeMixer
+from tests.models import adding, solved
 
 Tree = dict[str, Any]
 
@@ -227,8 +229,12 @@ def counting(batch: int, seed: int) -> torch.Tensor:
     return ids
 
 
+def loss_of(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+
 def loss_on(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    return loss_of(model(ids[:, :-1]), ids)
 
 
 def train(model: LanguageModel) -> None:
@@ -243,8 +249,9 @@ def train(model: LanguageModel) -> None:
         optimizer = optimizer or torch.optim.AdamW(parameters, lr=1e-2)
         for part in model.mixers_and_maps():
             part.progressed(step / STEPS)
-        loss = loss_on(model, counting(16, step))
-        added = [part.auxiliary for part in model.mixers_and_maps() if part.auxiliary is not None]
+        ids = counting(16, step)
+        logits, added = adding(model, ids[:, :-1])
+        loss = loss_of(logits, ids)
         optimizer.zero_grad()
         (loss + sum(added)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -252,6 +259,16 @@ def train(model: LanguageModel) -> None:
     for part in model.mixers_and_maps():
         part.progressed(1.0)
     model.eval()
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "says"), [("mixer", "glu", "positions"), ("channel_mixer", "comb", "features")]
+)
+def test_what_mixes_the_other_thing_is_refused(place, kind, says):
+    tree = copy.deepcopy(solved("gpt2").model)
+    tree["topology"][place] = {"kind": kind, "projection": "dense", **OPTIONS[f"mixers/{kind}"][0]}
+    with pytest.raises(UserError, match=rf"{place}\.kind: {kind} does not mix {says}"):
+        build(tree, vocabulary=29, context=CONTEXT)
 
 
 def test_every_component_says_what_it_is_crossed_with():

@@ -15,7 +15,7 @@ from nnn_bench.audit.static import audit_fresh
 from nnn_bench.config.errors import UserError
 from nnn_bench.models.build import build
 from nnn_bench.models.topologies.refed import Halting, HaltingOptions
-from tests.models import CONTEXT, VOCABULARY, shake, stepped, tokens
+from tests.models import CONTEXT, VOCABULARY, adding, shake, stepped, tokens
 
 
 def refed(*, mixer=None, dtype=torch.float64, moved=True, **options):
@@ -175,17 +175,16 @@ def test_halting_by_hand():
         asked.append(x.flatten().tolist())
         return told[k]
 
-    answer = unit(torch.zeros(3, 1, dtype=torch.float64), fed).flatten()
+    answer, [ponder] = adding(unit, torch.zeros(3, 1, dtype=torch.float64), fed)
+    answer = answer.flatten()
     first = told[0, 0]  # 0.995 > 0.99: halts at once, with all the weight
     second = 0.3 * told[0, 1] + 0.7 * told[1, 1]  # 0.3 + 0.695 > 0.99
     third = 0.2 * told[0, 2] + 0.3 * told[1, 2] + 0.5 * told[2, 2]  # never beyond it: the last pass takes the rest
     assert torch.allclose(answer, torch.cat([first, second, third]), atol=1e-12)
-    assert unit.auxiliary.item() == pytest.approx(0.5 * ((1 + 1) + (2 + 0.7) + (3 + 0.5)) / 3)
+    assert ponder.item() == pytest.approx(0.5 * ((1 + 1) + (2 + 0.7) + (3 + 0.5)) / 3)
     # who has halted shows its last state to those who run
     assert asked[2] == pytest.approx([told[0, 0].item(), told[1, 1].item(), told[1, 2].item()])
-    unit.eval()
-    unit(torch.zeros(3, 1, dtype=torch.float64), fed)
-    assert unit.auxiliary is None
+    assert adding(unit.eval(), torch.zeros(3, 1, dtype=torch.float64), fed)[1] == []
 
 
 def test_halting_is_born_as_an_even_mean_and_its_cost_has_a_gradient():
@@ -198,11 +197,19 @@ def test_halting_is_born_as_an_even_mean_and_its_cost_has_a_gradient():
             x = block(x, model.shared)
         states.append(x)
     assert torch.allclose(model(ids), model.unembed(sum(states) / 4), atol=1e-12)
-    model.train()(ids)
-    assert model.halting.auxiliary.item() == pytest.approx(0.1 * (4 + 1 / 4))
-    model.halting.auxiliary.backward()
+    _, [ponder] = adding(model.train(), ids)
+    assert ponder.item() == pytest.approx(0.1 * (4 + 1 / 4))
+    ponder.backward()
     assert model.halting.unit.bias.grad.item() < 0  # a step against it halts sooner
-    assert [part for part in model.mixers_and_maps() if part.auxiliary is not None] == [model.halting]
+
+
+def test_a_block_that_is_passed_four_times_adds_what_it_adds_four_times():
+    balanced = {"kind": "selection", "balance": 1.0}
+    model, ids = refed(passes=4, channel_mixer={"kind": "glu", "hidden": 8, "projection": balanced}).train(), tokens()
+    maps = [module for module in model.modules() if hasattr(module, "watch")]
+    _, added = adding(model, ids)
+    assert len(added) == 4 * len(maps)
+    assert len({term.item() for term in added}) == len(added)  # each pass has choices of its own
 
 
 def test_positions_halt_apart_and_do_not_look_ahead():

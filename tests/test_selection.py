@@ -18,7 +18,7 @@ from nnn_bench.models.build import Builder, build
 from nnn_bench.models.growth import Origin
 from nnn_bench.models.parts import Port
 from nnn_bench.models.projections.selection import Options, Selection
-from tests.models import small, solved, with_options
+from tests.models import adding, small, solved, with_options
 
 ESTIMATORS = ["straight_through", "identical_look", "switch"]
 
@@ -68,12 +68,16 @@ def test_values_gradients_and_balance_equal_the_plain_form(K, estimator, swapped
         gradients = torch.autograd.grad((y * upstream).sum() + balance, [x, *made.parameters()])
         return [y.detach(), balance.detach(), *gradients]
 
+    def ours(x):
+        y, [balance] = adding(made, x)
+        return y, balance
+
     def plain(x):
         y, balance = plain_form(made, x, swapped)
         return y, 0.3 * balance
 
-    for ours, expected in zip(run(lambda x: (made(x), made.auxiliary)), run(plain), strict=True):
-        assert torch.allclose(ours, expected, atol=1e-12)
+    for found, expected in zip(run(ours), run(plain), strict=True):
+        assert torch.allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.3])
@@ -83,8 +87,9 @@ def test_the_torch_form_of_two_computations_is_the_compiled_one(estimator, balan
     x = torch.randn(20, 7, dtype=torch.float64, requires_grad=True)
 
     def run():
-        y = made(x)
-        return [y, *torch.autograd.grad(y.square().sum() + (made.auxiliary or 0.0), [x, *made.parameters()])]
+        y, added = adding(made, x)
+        assert len(added) == (balance > 0)
+        return [y, *torch.autograd.grad(y.square().sum() + sum(added), [x, *made.parameters()])]
 
     compiled = run()
     monkeypatch.setattr(selection_of_two, "compiled", lambda x: False)
@@ -203,15 +208,10 @@ def test_balance_of_a_hand_worked_case():
         made.selector_bias.zero_()
     x = torch.zeros(4, 7, dtype=torch.float64)
     x[:, 0] = torch.tensor([math.log(3), math.log(3), math.log(3), -math.log(3)])  # p of the second: 3/4 x 3, 1/4
-    made(x)
+    _, [added] = adding(made, x)
     # f = (1/4, 3/4), P = (3/8, 5/8)
-    assert made.auxiliary.item() == pytest.approx(0.5 * 2 * (1 / 4 * 3 / 8 + 3 / 4 * 5 / 8))
-    assert copy.deepcopy(made).auxiliary is None
-    made.eval()(x)
-    assert made.auxiliary is None
-    plain = layer(2)
-    plain(x)
-    assert plain.auxiliary is None
+    assert added.item() == pytest.approx(0.5 * 2 * (1 / 4 * 3 / 8 + 3 / 4 * 5 / 8))
+    assert adding(made.eval(), x)[1] == adding(layer(2), x)[1] == []
 
 
 def heirs(made: Selection, state: dict[str, torch.Tensor], origins: dict[str, Origin]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +25,9 @@ RunName = Annotated[
 
 def pack(
     run: RunName,
-    output: Annotated[Path | None, typer.Option(help="the file to write (default: results/packed/RUN)")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="the file to write (default: results/packed/RUN.safetensors)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the trained network of RUN with its ternary matrices in 2 bits a weight, and say what that saves."""
@@ -32,7 +35,7 @@ def pack(
 
     project, _ = open_project()
     path = Path(run)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  the method of Path fails on a name that is too long to be one
         if output:
             raise UserError(f"{run} is packed already; leave this out to show it", key="--output")
         written, packed = path, read_packed(path)
@@ -48,7 +51,7 @@ def pack(
 
 def _folder(project: Project, run: str) -> Path:
     for folder in (Path(run).resolve(), project.run(run)):
-        if (folder / "config.json").is_file():
+        if os.path.isfile(folder / "config.json"):  # noqa: PTH113  as above
             return folder
     runs = project.results / "runs"
     known = [str(path.parent.relative_to(runs)) for path in runs.glob("*/*/s*/config.json")]

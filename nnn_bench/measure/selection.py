@@ -106,9 +106,7 @@ def swap_rises(model: nn.Module, tokens: Tensor, targets: Tensor) -> dict[str, f
         return F.cross_entropy(model(tokens).flatten(0, 1).float(), targets.flatten()).item()
 
     layers = [
-        name
-        for name, module in model.named_modules()
-        if hasattr(module, "swapped") and next(module.parameters()).shape[0] > 1
+        name for name, module in model.named_modules() if hasattr(module, "swapped") and module.weight.shape[0] > 1
     ]
     if not layers:
         return {}

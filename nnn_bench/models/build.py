@@ -20,6 +20,12 @@ from nnn_bench.config.validation import validate
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.models.parts import ChannelMixer, Part, Port, Projection, Site, TimeMixer
 
+#: What must be there to be mixed, for the two places that share a folder.
+_MIXERS: dict[str, tuple[type[nn.Module], str]] = {
+    "mixer": (TimeMixer, "positions"),
+    "channel_mixer": (ChannelMixer, "features"),
+}
+
 
 @dataclass(frozen=True)
 class Builder:
@@ -52,6 +58,9 @@ class Builder:
             module = importlib.import_module(component_module(role, component.kind))
         except UserError as error:
             raise UserError(error.message, file=self.file, key=f"{key}.kind") from None
+        wanted, mixes = _MIXERS.get(role, (nn.Module, ""))
+        if not issubclass(module.Part, wanted):
+            raise UserError(f"{component.kind} does not mix {mixes}", file=self.file, key=f"{key}.kind")
         options = validate(module.Options, component.options, file=self.file, key=key)
         part: nn.Module = module.Part(options, Builder(self.file, key), *place)
         return part
@@ -83,9 +92,12 @@ def _refuse_what_cannot_be_crossed(network: LanguageModel, key: str, topology: s
     most = max((count for count in growths if count), default=0)
     if most and most != network.stages - 1:
         schedule = f"schedules {network.stages - 1}" if network.growth else "has no growth"
+        mend = (
+            f"growth: {{at: {[round((i + 1) / (most + 1), 2) for i in range(most)]}}} in a stack, or as many in growing"
+        )
         raise UserError(
             f"{_kind(growths[most])} grows {most} times and {topology} {schedule}: a share of the run is needed for each, "
-            f"as growth: {{at: {[round((i + 1) / (most + 1), 2) for i in range(most)]}}}",
+            f"as {mend}",
             file=file,
             key=f"{key}.growth",
         )

@@ -70,7 +70,8 @@ class Part(Growable):
 
     decides: bool = False  # rounds or picks, so that a last bit may become a visible difference
     hears_progress: bool = False  # wants `progressed` before each training step
-    auxiliary: Tensor | None = None  # a term of the loss that the last forward pass in training mode left, in nats
+    #: While it is a list, every forward pass in training mode may append a term of the loss, in nats.
+    auxiliary: list[Tensor] | None = None
 
     def progressed(self, share: float) -> None:
         """`share` of the run is done. A part that was never told behaves as at the end."""

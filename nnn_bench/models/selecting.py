@@ -13,16 +13,16 @@ l = S x + s, (..., K, U): logits;  v = W x + b, (..., K, O): values;  k* = argma
 that falls linearly from 1 to 0; only in training. `balance` is the weight of K sum_k f_k P_k in the loss (f: share of the choices
 that fall on k, no gradient; P: mean p), 1 times the weight where use is even (Fedus et al. 2021).
 
-Growing by `clones`: one more computation is an exact copy of an existing one, these taken in turn, selector included, and its
+Growing by `clones`: one computation more is an exact copy of an existing one, these taken in turn, selector included, and its
 weights are moved by `clone_noise` times their standard deviation. A tie goes to the lower index, so nothing changes at first; the
-clone's selector bias lies `_MARGIN` lower, so that no rounding breaks the tie. From then on both selectors learn which of the two
-is better where. A map that starts with one computation has no selectors: it is given two fresh ones that are equal.
+clone's selector bias lies `_MARGIN` lower, so that no rounding of float32 breaks the tie (half precision may turn a few choices).
+From then on both selectors learn which of the two is better where. A map that starts with one computation has no selectors: it is
+given two fresh ones that are equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,18 +82,17 @@ class Selecting(Projection):
     # a compiled network calls it as it is: the algorithms are compiled already, or turn on how many tokens chose what
     @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
-        self.auxiliary = None
         if self.computations == 1:
             return F.linear(x, self.weight[0], self.bias)
         if self.watch is not None:
             with torch.no_grad():
                 self.watch.append(self.logits_and_values(x)[0])
         temperature = self.temperature if self.training and self.exploring else None
-        balanced = self.training and self.balance > 0
+        balanced = self.training and self.balance > 0 and self.auxiliary is not None
         how = How(self.estimator, temperature, self.swapped, balanced)
         y, frequency, shares = self._selected(x.reshape(-1, x.shape[-1]), how)
-        if frequency is not None and shares is not None:
-            self.auxiliary = self.balance * self.computations * (frequency * shares).sum()
+        if self.auxiliary is not None and frequency is not None and shares is not None:
+            self.auxiliary.append(self.balance * self.computations * (frequency * shares).sum())
         return y.view(*x.shape[:-1], -1)
 
     def _selected(self, x: Tensor, how: How) -> Selected:
@@ -146,10 +145,6 @@ class Selecting(Projection):
     def _fresh_selectors(self, computations: int) -> Tensor:
         """Selectors of so many computations, each drawn by itself."""
         raise TypeError(f"{type(self).__name__} has no selectors")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the loss of the last pass, which belongs to its graph and cannot be copied."""
-        return {**self.__dict__, "auxiliary": None}
 
 
 def selector_initial(inputs: int, outputs: int) -> Initial:

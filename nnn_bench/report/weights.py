@@ -42,7 +42,8 @@ def occupancy(study: StudyView) -> Shown | None:
 
 def _told(variant: VariantView, kind: str) -> list[Any]:
     """What the finished runs of a variant say of one kind of weights; runs that have none say nothing."""
-    return [run.result["weights"][kind] for run in variant.finished if run.result["weights"][kind]]
+    told = [run.result.get("weights", {}).get(kind) for run in variant.finished]
+    return [one for one in told if one]
 
 
 def _percent(share: float) -> str:

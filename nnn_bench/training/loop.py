@@ -92,11 +92,24 @@ class Stepper:
         total = torch.zeros((), device=self.environment.device)
         self.optimizer.zero_grad(set_to_none=True)
         for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):
+            added = self._collect_terms()
             part = self._summed_loss(x, y) / predicted
-            added = [one.auxiliary for one in self._parts if one.auxiliary is not None]
+            self._collect_no_terms()
             (part + sum(added) / self.accumulation if added else part).backward()
             total += part.detach()
         return total
+
+    def _collect_terms(self) -> list[Tensor]:
+        """A list that fills with what parts add to the loss, until they are told to stop."""
+        added: list[Tensor] = []
+        for one in self._parts:
+            one.auxiliary = added
+        return added
+
+    def _collect_no_terms(self) -> None:
+        # before the backward pass: a block that is computed again there would add its term again
+        for one in self._parts:
+            one.auxiliary = None
 
     def _summed_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         device = self.environment.device

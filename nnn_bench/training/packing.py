@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,6 @@ from nnn_bench.training.trained import load_trained
 _FORMAT = "nnn-bench packed 1"
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 _LONGEST_HEADER = 1 << 26
-
 
 _Role = Annotated[str, StringConstraints(pattern="^(topology|window)$")]
 
@@ -123,7 +123,7 @@ def pack_run(project: Project, path: Path) -> Packed:
 
 def write_packed(packed: Packed, path: Path) -> None:
     """Write the file whole, or not at all."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  the method of Path fails on a name that is too long to be one
         raise UserError("is a folder; name a file to write", file=path)
     tensors = {name: value.detach().contiguous().clone() for name, value in packed.model.state_dict().items()}
     text = packed.description.model_dump_json()
@@ -156,7 +156,9 @@ def read_packed(path: Path) -> Packed:
     digest, _, text = told.partition(" ")
     if digest != _digest(text, tensors):
         raise damaged
-    description = validate(Description, _plain(text), file=path)
+    description = validate(Description, _parsed(text), file=path)
+    if not _fits(description, len(content), path):
+        raise damaged
     with torch.random.fork_rng(devices=[]):
         model = build(description.model, vocabulary=description.vocabulary, context=description.context, file=str(path))
         while model.stage < min(description.stage, model.stages - 1):
@@ -168,9 +170,25 @@ def read_packed(path: Path) -> Packed:
         model.load_state_dict(tensors)
     except RuntimeError:  # another release of the package may name its tensors otherwise
         raise UserError("holds other tensors than its network has; pack its run again", file=path) from None
-    if not all(sound(module.packed) for module in model.modules() if isinstance(module, PackedTernary)):
+    if not all(
+        sound(module.packed) and bool(torch.isfinite(module.scale).all())
+        for module in model.modules()
+        if isinstance(module, PackedTernary)
+    ):
         raise damaged
     return Packed(model.eval(), description)
+
+
+def _fits(description: Description, size: int, path: Path) -> bool:
+    """Whether a file of so many bytes can hold the weights of the network it describes, four of them a byte at most."""
+    try:
+        with torch.device("meta"):
+            told = build(
+                description.model, vocabulary=description.vocabulary, context=description.context, file=str(path)
+            )
+    except (RuntimeError, TypeError, OverflowError, ValueError):
+        return False  # sizes that no tensor can have
+    return sum(parameter.numel() for parameter in told.parameters()) <= 4 * size
 
 
 def _told(content: bytes) -> str | None:
@@ -178,13 +196,13 @@ def _told(content: bytes) -> str | None:
     length = int.from_bytes(content[:_LENGTH_BYTES], "little")
     if length > _LONGEST_HEADER:
         return None
-    found = _plain(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    found = _parsed(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
     metadata = found.get("__metadata__") if isinstance(found, dict) else None
     told = metadata.get(_FORMAT) if isinstance(metadata, dict) else None
     return told if isinstance(told, str) else None
 
 
-def _plain(text: str | bytes) -> Any | None:
+def _parsed(text: str | bytes) -> Any | None:
     """What JSON says; None for what is none."""
     try:
         return json.loads(text)

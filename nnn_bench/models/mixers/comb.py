@@ -104,6 +104,12 @@ class Comb(TimeMixer):
         self.sharing, self.order = options.sharing, options.order
         self.radices = options.radices or balanced(site.context, options.axes or 1)
         self.strides = strides(self.radices)
+        for radix, stride in zip(self.radices, self.strides, strict=True):
+            if stride >= site.context or radix > site.context:
+                raise builder.refuse(
+                    "radices" if options.radices else "axes",
+                    f"an axis of {radix} steps of {stride} lies beyond the context of {site.context}: use fewer or smaller ones",
+                )
         born = options.born_axes or len(self.radices)
         self.growths = len(self.radices) - born
         self.weights = nn.ParameterList(self._fresh(axis) for axis in range(born))

@@ -15,7 +15,7 @@ Residual maps are born for the depth the network is run at, L K. Where a mixer o
 
 Sources: mohamed-services/mnn, whose trained demonstration applies one layer eight times; Graves 2016 (halting), as Dehghani et
 al. 2018 use it position by position. Departures: x_0 is not added to itself at the first pass; b = -ln(K - 1) at birth, so that a
-fresh network averages its passes evenly, where the source halts early from the start.
+fresh network averages its passes evenly where epsilon is at most 1 / K, while the source halts early from the start.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class Halting(AnyPart):
             # the number of passes itself has no gradient; the last weight has, and shrinks as passes before it take more
             cost = cost + running + torch.where(running & ~goes_on, weight, 0.0)
             running = goes_on
-        self.auxiliary = self.ponder * cost.mean() if self.training else None
+        if self.training and self.auxiliary is not None:
+            self.auxiliary.append(self.ponder * cost.mean())
         return answer
 
     def flops(self, width: int) -> Flops:
