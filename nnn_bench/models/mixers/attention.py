@@ -1,7 +1,8 @@
 """Causal multi-head self-attention, as in GPT-2.
 
 q, k, v = W_qkv x; y_t = W_o concat_h softmax_{s<=t}(q_t . k_s / sqrt(D)) v_s, with D = width / heads.
-Source: Radford et al. 2019. One map makes q, k and v; for projections that work unit by unit that is the same as three.
+Source: Radford et al. 2019. One map makes q, k and v; for projections that work unit by unit that is the same as three, while
+those that decide or mix as a whole (layer_selection, ternary, axis) decide once for all three.
 With a map of its own for one of them there are three.
 """
 
