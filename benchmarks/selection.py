@@ -2,8 +2,8 @@
 
 Time: a dense map, ours, and (for small K) the form one writes first: logits and values of every computation, softmax,
 onehot - stop(p) + p, all through autograd. Memory: bytes that are kept between forward and backward, the output included and
-parameters not, as the autograd hooks see them; and the most that is held at any moment of both passes, beyond the gradients of
-the parameters (torch's profiler).
+parameters not, as the autograd hooks see them; and the most that is held at any moment of both passes, the gradients of the
+parameters included (torch's profiler).
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ def kept_bytes(function: Callable[[Tensor], Tensor], layer: nn.Module, x: Tensor
 
 
 def peak_bytes(call: Callable[[], Any], layer: nn.Module) -> int:
-    """The most that was allocated above what there was before and what the gradients of the parameters take."""
+    """The most that was allocated above what there was before, the gradients of the parameters among it."""
     call()  # what is made once is made now
-    gradients = sum(p.numel() * p.element_size() for p in layer.parameters())
     for parameter in layer.parameters():
         parameter.grad = None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
@@ -70,7 +69,7 @@ def peak_bytes(call: Callable[[], Any], layer: nn.Module) -> int:
         if event.name() == "[memory]":
             held += event.nbytes()
             most = max(most, held)
-    return most - gradients
+    return most
 
 
 def both(function: Callable[[Tensor], Tensor], layer: nn.Module, x: Tensor, upstream: Tensor) -> Callable[[], Any]:

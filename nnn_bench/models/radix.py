@@ -12,6 +12,8 @@ Source: the radix comb of the specification, in its skewed form; G groups of N f
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def balanced(positions: int, axes: int) -> list[int]:
         root += 1
     radices = [root] * axes
     for axis in reversed(range(axes)):
-        smaller = _product(radices) // root * (root - 1)
+        smaller = math.prod(radices) // root * (root - 1)
         if root == 2 or smaller < positions:
             break
         radices[axis] -= 1
@@ -34,7 +36,7 @@ def balanced(positions: int, axes: int) -> list[int]:
 
 def strides(radices: list[int]) -> list[int]:
     """How far apart neighbours along each axis are in time."""
-    return [_product(radices[:axis]) for axis in range(len(radices))]
+    return [math.prod(radices[:axis]) for axis in range(len(radices))]
 
 
 def combed(x: Tensor, weights: Tensor, stride: int, *, by_position: bool) -> Tensor:
@@ -93,10 +95,3 @@ def _matrices(taps: Tensor) -> tuple[Tensor, Tensor]:
     rows = F.pad(taps.flip(-1), (1, radix)).flatten(-2)  # (..., c (2 b + 1))
     both = rows[..., : digits * 2 * radix].unflatten(-1, (digits, 2 * radix))
     return both[..., :radix], both[..., radix : radix + digits]
-
-
-def _product(numbers: list[int]) -> int:
-    product = 1
-    for number in numbers:
-        product *= number
-    return product
