@@ -26,14 +26,8 @@ class Influence:
     onwards: Tensor
     gradient: Tensor
     claimed: Tensor
-    ahead: int
+    forbidden: Tensor
     pokes: int
-
-    @property
-    def forbidden(self) -> Tensor:
-        """Whether position t (row) must not see position s (column): s >= t + ahead."""
-        T = self.alone.shape[0]
-        return torch.ones(T, T, dtype=torch.bool).triu(self.ahead)
 
 
 def influence(model: LanguageModel, rounds: int) -> Influence:
@@ -53,7 +47,7 @@ def influence(model: LanguageModel, rounds: int) -> Influence:
                 moved = distance(answer(model, poked), plain), distance(answer_to(model, noisy), plain_of_x)
                 seen[:, s] = torch.stack([seen[:, s], *(one[0] for one in moved)]).amax(dim=0)
                 pokes += 2
-    return Influence(alone, onwards, _gradient(model, x, draw), model.visible(T), model.ahead, pokes)
+    return Influence(alone, onwards, _gradient(model, x, draw), model.visible(T), model.hidden(T), pokes)
 
 
 def _gradient(model: LanguageModel, x: Tensor, draw: torch.Generator) -> Tensor:
@@ -73,8 +67,10 @@ def _gradient(model: LanguageModel, x: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def future_tokens(seen: Influence) -> Finding:
-    """No answer moves with what comes after it (after its target, for a network that looks ahead)."""
-    moved = torch.maximum(seen.alone, seen.onwards) * seen.forbidden
+    """No answer moves with its target or with what comes after that."""
+    # replaced are position s and all that follow: only where all of them are forbidden must nothing move
+    all_forbidden = seen.forbidden.flip(1).cummin(dim=1).values.flip(1)
+    moved = torch.maximum(seen.alone * seen.forbidden, seen.onwards * all_forbidden)
     largest, count, pairs = _leaks(moved, seen.forbidden)
     numbers = {"worst": largest, "leaks": count, "pairs": pairs, "pokes": seen.pokes}
     if not count:
@@ -104,7 +100,9 @@ def future_gradient(seen: Influence) -> Finding:
 def past_coverage(seen: Influence) -> Finding:
     """Every answer depends on every position that the network claims it does, however weakly, and on no other before it."""
     T = len(seen.gradient)
-    past = torch.ones(T, T, dtype=torch.bool).tril()
+    # between a position and a target that lies further ahead, a network that claims nothing may see what it likes
+    past = torch.ones(T, T, dtype=torch.bool)
+    past = past if seen.claimed.triu(1).any() else past.tril()
     # a gradient that is exactly zero is a missing path; a hidden one may still show when poked
     reached = (seen.gradient != 0) | (seen.alone > TOLERANCE)
     unseen, unclaimed = seen.claimed & ~reached, past & reached & ~seen.claimed

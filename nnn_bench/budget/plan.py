@@ -44,6 +44,13 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
     tokens_per_step = scale.batch * scale.context
     steps = math.ceil(scale.tokens / tokens_per_step)
     model = meta_model(solution.model, vocabulary=data.vocabulary, context=scale.context, file=file)
+    if model.ahead == 0 != spec.ahead:
+        raise UserError(
+            "predicts the character at a position from those around it; it asks for a study with ahead: 0, "
+            f"not {spec.ahead}",
+            file=file,
+            key="model",
+        )
     if model.ahead > spec.ahead:
         raise UserError(
             f"looks {model.ahead} tokens ahead inside a block, so its target must lie as far; it asks for a study with "

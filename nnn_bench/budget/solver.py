@@ -52,8 +52,8 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
     coarse, fine = variant.knobs.coarse, variant.knobs.fine
 
     @cache
-    def candidate(width: int, hidden: int) -> Solution:
-        knobs = {coarse.key: width, fine.key: hidden}
+    def candidate(width: int, hidden: int | None) -> Solution:
+        knobs = {coarse.key: width} | ({fine.key: hidden} if fine is not None and hidden is not None else {})
         tree = _with_knobs(variant, knobs, file)
         try:
             count = meta_model(tree, vocabulary=vocabulary, context=context, file=file).parameter_count()
@@ -62,7 +62,7 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
         return Solution(tree, knobs, count, (count.body - target) / target)
 
     def proportioned(width: int) -> Solution:
-        return candidate(width, _rounded(fine, width * (fine.ratio or 1.0)))
+        return candidate(width, None if fine is None else _rounded(fine, width * (fine.ratio or 1.0)))
 
     def body(width: int, hidden: int) -> int:
         return candidate(width, hidden).parameters.body
@@ -70,7 +70,11 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
     width = _smallest(coarse, lambda value: proportioned(value).parameters.body, target, file)
     found: list[Solution] = []
     for value in (width, width - coarse.step):
-        if value >= coarse.least:
+        if value < coarse.least:
+            continue
+        if fine is None:
+            found.append(candidate(value, None))
+        else:
             hidden = _smallest(fine, partial(body, value), target, file)
             found += [candidate(value, size) for size in (hidden, hidden - fine.step) if size >= fine.least]
     # Among settings within the tolerance the best-proportioned one wins, else the closest one is reported.
@@ -116,7 +120,10 @@ def _rounded(knob: Knob, value: float) -> int:
 def _with_hint(error: UserError, variant: Variant, knobs: dict[str, int]) -> UserError:
     """`error`, which may speak of a size the solver chose and the user never wrote: then say how that is steered."""
     message = error.message
-    for name, knob in (("coarse", variant.knobs.coarse), ("fine", variant.knobs.fine)):
+    named = {"coarse": variant.knobs.coarse, "fine": variant.knobs.fine}
+    for name, knob in named.items():
+        if knob is None:
+            continue
         own = error.key == f"model.{knob.key}"  # the range of the option itself: no step mends that
         if not own and re.search(rf"\b{knobs[knob.key]}\b", error.message):
             message += f"; the {name} knob tries multiples of {knob.step}: set knobs.{name}.step accordingly"
@@ -126,7 +133,7 @@ def _with_hint(error: UserError, variant: Variant, knobs: dict[str, int]) -> Use
 def _distortion(solution: Solution, variant: Variant) -> float:
     """How far the fine knob had to leave its preferred multiple of the coarse knob."""
     coarse, fine = variant.knobs.coarse, variant.knobs.fine
-    if fine.ratio is None:
+    if fine is None or fine.ratio is None:
         return 0.0
     preferred = solution.knobs[coarse.key] * fine.ratio
     return abs(solution.knobs[fine.key] - preferred) / preferred

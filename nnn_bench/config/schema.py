@@ -45,10 +45,10 @@ class Knob(Settings):
 
 
 class Knobs(Settings):
-    """The coarse knob (width) sets the size, the fine one brings it within the tolerance."""
+    """The coarse knob (width) sets the size, the fine one brings it within the tolerance, where the coarse one alone cannot."""
 
     coarse: Knob
-    fine: Knob
+    fine: Knob | None = None
 
 
 class Variant(Settings):
@@ -110,8 +110,9 @@ class Study(Settings):
     dataset: Name
     tokenizer: Literal["characters"] = "characters"
     budget: Literal["tokens"] = "tokens"
-    ahead: PositiveInt = Field(
-        default=1, description="how many tokens after a position its target lies, for all variants"
+    ahead: Count = Field(
+        default=1,
+        description="how many tokens after a position its target lies, for all variants; 0: the position itself, hidden",
     )
     training: Training = Training()
 

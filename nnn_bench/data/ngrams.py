@@ -119,7 +119,8 @@ def ladder(
             key="language.training_characters",
         )
     positions = EvaluationWindows(store.test, context, test_tokens, ahead).scored_positions
-    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary, ahead=ahead)
+    # a target that is the position itself is counted from what stands before it, as ever
+    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary, ahead=max(1, ahead))
     nats = -np.log(model.probabilities(store.test[: positions[-1] + 1], positions)).sum(axis=1)
     text_bytes = int(np.asarray(store.manifest.token_bytes)[store.test[positions]].sum())
     return {

@@ -1,6 +1,6 @@
 """The residual block that topologies are wired from: x += TimeMixer(Norm x); x += ChannelMixer(Norm x).
 
-Source: Radford et al. 2019 (norms before the mixers).
+The second half is left out where `channel_mixer` is null, as in Mamba. Source: Radford et al. 2019 (norms before the mixers).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class BlockOptions(Settings):
     norm: NormKind = "layer"
     mixer: Component
-    channel_mixer: Component
+    channel_mixer: Component | None
 
 
 class Block(nn.Module):
@@ -35,11 +35,19 @@ class Block(nn.Module):
         self.width, self._norm_kind = site.width, options.norm
         self.time_norm = norm(options.norm, site.width)
         self.time_mixer: TimeMixer = builder.time_mixer(options.mixer, site)
-        self.channel_norm = norm(options.norm, site.width)
-        self.channel_mixer = builder.channel_mixer(options.channel_mixer, site)
+        self.channel_norm, self.channel_mixer = None, None
+        if options.channel_mixer is not None:
+            self.channel_norm = norm(options.norm, site.width)
+            self.channel_mixer = builder.channel_mixer(options.channel_mixer, site)
 
     def forward(self, x: Tensor, shared: nn.Module | None = None, scale: Tensor | float | None = None) -> Tensor:
         x = x + _scaled(self.time_mixer(self.time_norm(x), shared), scale)
+        return self.mixed_channels(x, scale)
+
+    def mixed_channels(self, x: Tensor, scale: Tensor | float | None = None) -> Tensor:
+        """The second half of the block alone."""
+        if self.channel_norm is None or self.channel_mixer is None:
+            return x
         return x + _scaled(self.channel_mixer(self.channel_norm(x)), scale)
 
     def initial_state(self, batch: int) -> Any:
@@ -49,8 +57,7 @@ class Block(nn.Module):
         self, x: Tensor, state: Any, shared: nn.Module | None = None, scale: Tensor | float | None = None
     ) -> tuple[Tensor, Any]:
         mixed, state = self.time_mixer.step(self.time_norm(x), state, shared)
-        x = x + _scaled(mixed, scale)
-        return x + _scaled(self.channel_mixer(self.channel_norm(x)), scale), state
+        return self.mixed_channels(x + _scaled(mixed, scale), scale), state
 
     def flops(self, context: int) -> Flops:
         """Forward operations per token of a window of `context`."""
@@ -61,8 +68,10 @@ class Block(nn.Module):
         return self._around(self.time_mixer.step_flops(past))
 
     def _around(self, mixing: Flops) -> Flops:
-        norms_and_sums = norm_flops(self._norm_kind, self.width) * 2 + elementwise(2 * self.width)
-        return mixing + self.channel_mixer.flops() + norms_and_sums
+        norm_and_sum = norm_flops(self._norm_kind, self.width) + elementwise(self.width)
+        if self.channel_mixer is None:
+            return mixing + norm_and_sum
+        return mixing + self.channel_mixer.flops() + norm_and_sum * 2
 
 
 def seen_through(blocks: Iterable[Block], context: int) -> Tensor:

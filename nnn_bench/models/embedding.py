@@ -1,7 +1,7 @@
 """The two ends most language models share: tokens to vectors, vectors to logits.
 
-x[t] = E[token_t] (+ P[t]);  logits = H Norm(x), no bias. With a tied head H = E. Tables are born N(0, 0.02). In place of H any
-projection may stand. A token below zero is padding: its vector is zero, position included.
+x[t] = E[token_t] (+ P[t]);  logits = H Norm(x), no bias. With a tied head H = E. Tables are born normal, with standard deviation
+`table_deviation`. In place of H any projection may stand. A token below zero is padding: its vector is zero, position included.
 Source: Radford et al. 2019.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from nnn_bench.config.component import Component
@@ -35,6 +35,7 @@ class EmbeddingOptions(Settings):
     tied_head: bool = True
     head_projection: Component | None = None
     random_left_padding: bool = False
+    table_deviation: float = Field(default=0.02, gt=0)
 
     @model_validator(mode="after")
     def _one_head(self) -> EmbeddingOptions:
@@ -52,7 +53,7 @@ class EmbeddingModel(LanguageModel):
         super().__init__()
         self.vocabulary, self.context = vocabulary, context
         self.width, self._norm_kind = options.width, options.norm
-        table = Initial(0.02)
+        table = Initial(options.table_deviation)
         self.embedding = nn.Parameter(table.fill_(torch.empty(vocabulary, self.width)))
         learned = options.positions == "learned"
         self.positions = nn.Parameter(table.fill_(torch.empty(context, self.width))) if learned else None

@@ -38,7 +38,9 @@ class LanguageModel(nn.Module):
 
     vocabulary: int
     context: int
-    ahead: int = 1  # position t may see every token before t + ahead: its target lies there, or later
+    ahead: int = (
+        1  # position t may see every token before t + ahead: its target lies there, or later; 0: all but its own
+    )
     streams: bool = True  # whether `step` exists; a network that looks ahead inside a block has none
     growth: Growth | None = None
     stage: int = 0
@@ -66,6 +68,15 @@ class LanguageModel(nn.Module):
         A network that looks ahead claims the past alone: there, what lies in between is a matter of its blocks.
         """
         return torch.ones(context, context, dtype=torch.bool).tril()
+
+    def hidden(self, context: int) -> Tensor:
+        """Which positions s (columns) the answer at each position t (rows) must not depend on, `(T, T)`, bool.
+
+        The target of t and all that follows it; where the target is t itself (`ahead` 0), t alone.
+        """
+        if self.ahead == 0:
+            return torch.eye(context, dtype=torch.bool)
+        return torch.ones(context, context, dtype=torch.bool).triu(self.ahead)
 
     def mixers_and_maps(self) -> list[Part]:
         return [module for module in self.modules() if isinstance(module, Part)]

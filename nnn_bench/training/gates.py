@@ -61,7 +61,7 @@ def audit_trained(project: Project, catalog: Catalog, spec: RunSpec, seeds: Iter
         runs.append({key: result[key] for key in ("run_key", "fingerprint", "status")})
         if result["test"] is not None:
             weights = audit_weights(load_trained(path, vocabulary), rounds=1)
-            found.append((f"seed {seed}", [*weights, position(result["test"]["by_position"], fresh.ahead)]))
+            found.append((f"seed {seed}", [*weights, position(_judged(fresh, result), fresh.ahead)]))
     found.append(("fresh weights", [random_tokens(fresh, _random_steps(made.steps))]))
     if len(found) == 1:
         found.append(
@@ -113,6 +113,15 @@ def _fresh(variant: str, tree: dict[str, Any], vocabulary: int, context: int) ->
 def _random_steps(steps: int) -> int:
     """Steps on random tokens that vouch for a run of `steps`: a short one needs no longer proof than itself."""
     return min(STEPS, max(LEAST_STEPS, steps))
+
+
+def _judged(model: LanguageModel, result: dict[str, Any]) -> list[float]:
+    """Loss by position, without the last ones of a network that reads on both sides: they have less to read."""
+    losses: list[float] = result["test"]["by_position"]
+    if model.ahead:
+        return losses
+    seen = model.visible(len(losses)).sum(dim=1)
+    return losses[: int((seen == seen.max()).nonzero().max()) + 1]
 
 
 def _result(project: Project, path: Path) -> dict[str, Any]:

@@ -271,7 +271,7 @@ class _Run:
 
     def _samples(self) -> list[dict[str, str]]:
         scale = self.configuration.scale
-        if not scale.sample_tokens or self.configuration.ahead > 1:  # only the next token can be written down
+        if not scale.sample_tokens or self.configuration.ahead != 1:  # only the next token can be written down
             return []
         prompt = [int(token) for token in self.store.test[: scale.context // 2]]
         text = sample(self.model, prompt, scale.sample_tokens, seed=self.configuration.seed)

@@ -74,8 +74,7 @@ class GrownBlock(nn.Module):
 
     def forward(self, x: Tensor, shared: nn.Module | None) -> Tensor:
         seen = self.block.time_norm(x)
-        x = x + self.block.time_mixer(seen, shared) + 2 * self.change(seen)
-        return x + self.block.channel_mixer(self.block.channel_norm(x))
+        return self.block.mixed_channels(x + self.block.time_mixer(seen, shared) + 2 * self.change(seen))
 
 
 class PublishedGrowing(EmbeddingModel):
