@@ -25,6 +25,8 @@ class Initial:
     uniform: bool = False
 
     def fill_(self, weight: Tensor) -> Tensor:
+        if weight.is_meta:  # nothing to fill, and budgets count thousands of these
+            return weight
         with torch.no_grad():
             if self.uniform:
                 bound = self.std * 3.0**0.5
