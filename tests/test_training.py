@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import signal
@@ -20,7 +21,7 @@ from nnn_bench.data.store import load
 from nnn_bench.training.job import make_plan, run_configuration
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.trainer import train_run
-from tests.tiny_project import call, edit, make_project, start
+from tests.tiny_project import Forked, call, edit, make_project
 
 VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
 
@@ -107,7 +108,7 @@ def test_a_second_trainer_on_the_same_run_refuses_at_once(project):
     [("gpt2", signal.SIGKILL), ("matmul_free", signal.SIGKILL), ("selection_transformer", signal.SIGTERM)],
 )
 def test_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(project, tmp_path, variant, number):
-    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 57600")
+    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 38400")
     reference, whole = trained(project, variant, path=tmp_path / "whole")
     words = ["train", "tiny", "tiny", variant, "--seeds", "0", "--checkpoint-seconds", "0.05"]
     spec = study_specs(Catalog(project), "tiny", "tiny")[variant]
@@ -116,16 +117,17 @@ def test_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(project, tm
     print(f"kills drawn from seed {seed}")
     draw = random.Random(seed)
     for _ in range(3):
-        process = start(project, *words)
+        process = Forked(project, *words)
         before, goal = _steps(folder), draw.randint(10, 45)  # of 200 rows: three kills cannot reach the end
-        while process.poll() is None and _steps(folder) < before + goal:
+        while process.is_alive() and _steps(folder) < before + goal:
             time.sleep(0.005)
-        process.send_signal(number)
-        _, errors = process.communicate()
-        assert process.returncode == (-9 if number == signal.SIGKILL else 143), errors
+        os.kill(process.pid, number)
+        errors = process.said()
+        assert process.exitcode == (-9 if number == signal.SIGKILL else 143), errors
     assert not (folder / "result.json").exists()
-    finished = call(project, *words)
-    assert finished.returncode == 0, finished.stderr
+    finished = Forked(project, *words)
+    errors = finished.said()
+    assert finished.exitcode == 0, errors
     assert same_bits(weights(folder), weights(whole))
     assert losses(folder) == losses(whole)
     result = json.loads((folder / "result.json").read_text())

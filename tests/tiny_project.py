@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nnn_bench.cli import main
 from nnn_bench.config.paths import Project
 
 SUITE = """
@@ -85,6 +87,29 @@ def start(project: Project, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Forked(multiprocessing.context.ForkServerProcess):
+    """`nnn-bench WORDS` in the project, in a process forked from one that has the slow imports behind it."""
+
+    def __init__(self, project: Project, *words: str):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch._dynamo", "nnn_bench.training.job"])
+        self.errors = project.root / "errors.txt"
+        super().__init__(target=_main, args=(str(project.root), words, str(self.errors)))
+        self.start()
+
+    def said(self) -> str:
+        """What it wrote to stderr, once it has ended."""
+        self.join()
+        return self.errors.read_text()
+
+
+def _main(root: str, words: tuple[str, ...], errors: str) -> None:
+    os.chdir(root)
+    sys.argv = ["nnn-bench", *words]
+    with Path(errors).open("w") as sys.stderr, Path(os.devnull).open("w") as sys.stdout:
+        main()
 
 
 def call(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
