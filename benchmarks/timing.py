@@ -21,7 +21,13 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(contenders: dict[str, Callable[[], Any]], *, rounds: int, calls: int = 1) -> dict[str, list[float]]:
+def interleaved(
+    contenders: dict[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    calls: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds per call of each contender in each round, after one untimed warm-up of each."""
     for call in contenders.values():
         call()
@@ -29,10 +35,10 @@ def interleaved(contenders: dict[str, Callable[[], Any]], *, rounds: int, calls:
     for number in range(rounds):
         names = list(contenders) if number % 2 == 0 else list(reversed(contenders))
         for name in names:
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls):
                 contenders[name]()
-            seconds[name].append((time.perf_counter() - start) / calls)
+            seconds[name].append((clock() - start) / calls)
     return seconds
 
 
@@ -51,12 +57,14 @@ def row(case: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
     return found
 
 
-def arguments(description: str, seed: int = 0) -> argparse.Namespace:
-    """The options every benchmark has."""
+def arguments(description: str, seed: int = 0, quick: str | None = None) -> argparse.Namespace:
+    """The options every benchmark has, and `--quick` where one says what that leaves."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=15, help="rounds of interleaved timing")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--seed", type=int, default=seed, help="of weights and batches")
+    if quick is not None:
+        parser.add_argument("--quick", action="store_true", help=quick)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     return chosen
