@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from nnn_bench.commands import audits, packing, tracking, work
+from nnn_bench.commands import audits, generation, packing, tracking, work
 from nnn_bench.config.errors import RunBusy, Terminated, UserError
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED
 
@@ -38,6 +38,7 @@ app.command(hidden=True)(audits.gate)
 app.command()(work.compare)
 app.command()(work.report)
 app.command()(packing.pack)
+app.command()(generation.generate)
 app.command()(tracking.ui)
 data_app.command("prepare")(work.data_prepare)
 track_app.command("init")(tracking.track_init)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nnn_bench.commands.shared import AsJson, open_project, print_table
-from nnn_bench.config.errors import UserError, nearest
+from nnn_bench.commands.shared import AsJson, open_project, print_table, run_folder
+from nnn_bench.config.errors import UserError
 
 if TYPE_CHECKING:
-    from nnn_bench.config.paths import Project
     from nnn_bench.training.packing import Packed
 
 RunName = Annotated[
@@ -40,22 +39,13 @@ def pack(
             raise UserError(f"{run} is packed already; leave this out to show it", key="--output")
         written, packed = path, read_packed(path)
     else:
-        packed = pack_run(project, _folder(project, run))
+        packed = pack_run(project, run_folder(project, run))
         written = output or project.results / "packed" / f"{packed.description.run_key}.safetensors"
         write_packed(packed, written)
     if as_json:
         print(json.dumps(_plain(packed, written), indent=1))
     else:
         _show(packed, written, str(project.relative(written)))
-
-
-def _folder(project: Project, run: str) -> Path:
-    for folder in (Path(run).resolve(), project.run(run)):
-        if os.path.isfile(folder / "config.json"):  # noqa: PTH113  as above
-            return folder
-    runs = project.results / "runs"
-    known = [str(path.parent.relative_to(runs)) for path in runs.glob("*/*/s*/config.json")]
-    raise UserError(f"there is no run {run!r}; {nearest(run, known)}")
 
 
 def _plain(packed: Packed, written: Path) -> dict[str, Any]:

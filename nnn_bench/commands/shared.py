@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +48,16 @@ def spec_of(catalog: Catalog, suite: str, study: str, variant: str) -> RunSpec:
     if variant not in specs:
         raise UserError(f"study {study!r} has no variant {variant!r}; {nearest(variant, specs)}")
     return specs[variant]
+
+
+def run_folder(project: Project, run: str) -> Path:
+    """The folder of a run that was given by its key or by its folder; `UserError` with the nearest key where there is none."""
+    for folder in (Path(run).resolve(), project.run(run)):
+        if os.path.isfile(folder / "config.json"):  # noqa: PTH113  the method of Path fails on a name that is too long to be one
+            return folder
+    runs = project.results / "runs"
+    known = [str(path.parent.relative_to(runs)) for path in runs.glob("*/*/s*/config.json")]
+    raise UserError(f"there is no run {run!r}; {nearest(run, known)}")
 
 
 def print_table(rows: list[list[str]]) -> None:

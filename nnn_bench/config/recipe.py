@@ -34,8 +34,19 @@ class Lion(Settings):
     weight_decay: float = Field(default=0.1, ge=0)
 
 
+class SparseLion(Settings):
+    """Lion on those entries of a tensor alone whose gradient is not zero; see `nnn_bench.training.sparse_lion`."""
+
+    name: Literal["sparse_lion"]
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.1, ge=0)
+
+
+OptimizerSettings = AdamW | Lion | SparseLion
+
+
 class Schedule(Settings):
-    """Learning rate over a run, as shares of its steps; see `nnn_bench.training.schedule`."""
+    """Learning rate over a run, as shares of its steps, decided before it begins; see `nnn_bench.training.schedule`."""
 
     name: Literal["cosine", "stable_decay"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -43,11 +54,25 @@ class Schedule(Settings):
     floor: float = Field(default=0.1, ge=0, le=1, description="last learning rate, as a share of the peak")
 
 
+class PlateauSchedule(Settings):
+    """Learning rate that falls when the validation loss stands still; see `nnn_bench.training.plateau`."""
+
+    name: Literal["plateau"]
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    factor: float = Field(default=0.1, gt=0, lt=1, description="what the rate is multiplied by")
+    patience: PositiveInt = Field(default=2, description="validations without a gain before that happens")
+    threshold: float = Field(default=1e-4, ge=0, lt=1, description="share of the best loss that counts as a gain")
+    floor: float = Field(default=0.001, ge=0, le=1, description="lowest learning rate, as a share of the peak")
+
+
+ScheduleSettings = Schedule | PlateauSchedule
+
+
 class Training(Settings):
     """How every variant of a study is trained: one setting for all."""
 
-    optimizer: Annotated[AdamW | Lion, Field(discriminator="name")] = AdamW()
-    schedule: Schedule = Schedule()
+    optimizer: Annotated[OptimizerSettings, Field(discriminator="name")] = AdamW()
+    schedule: Annotated[ScheduleSettings, Field(discriminator="name")] = Schedule()
     clip: float = Field(default=1.0, gt=0, description="global gradient norm, clipped before the step")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nnn_bench.config.files import read_json, write_atomically
 from nnn_bench.training.growing import PlateauState
 from nnn_bench.training.optimizers import optimizer_tensors, restore_optimizer
+from nnn_bench.training.plateau import PlateauRate
 
 _KEPT = 2
 
@@ -39,6 +40,7 @@ class Progress:
     loss_count: int = 0
     record_length: int = 0
     plateau: PlateauState = field(default_factory=PlateauState)
+    rate: PlateauRate = field(default_factory=PlateauRate)
 
 
 def save_checkpoint(
@@ -108,7 +110,8 @@ def _read(path: Path, fingerprint: str) -> Checkpoint | None:
         if state.pop("fingerprint", None) != fingerprint:
             return None
         plateau = PlateauState(**state.pop("plateau"))
-        return Checkpoint(Progress(**state, plateau=plateau), load_tensors(content))
+        rate = PlateauRate(**state.pop("rate", {}))  # a checkpoint older than this state had the whole rate
+        return Checkpoint(Progress(**state, plateau=plateau, rate=rate), load_tensors(content))
     except (OSError, KeyError, TypeError, SafetensorError):
         return None
 

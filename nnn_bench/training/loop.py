@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from nnn_bench.data.batches import TrainingBatches
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.environment import Environment
 from nnn_bench.training.optimizers import set_learning_rate
+from nnn_bench.training.plateau import PlateauRate
 from nnn_bench.training.schedule import rate_share
 
 MASKED = -100  # a target that is no part of the loss
@@ -53,6 +54,7 @@ class Stepper:
     learning_rate: float
     steps: int
     accumulation: int = 1
+    lowered: PlateauRate = field(default_factory=PlateauRate)  # stays at the whole rate unless validations lower it
 
     def __post_init__(self) -> None:
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -70,7 +72,7 @@ class Stepper:
         return loss, norm
 
     def rate(self, step: int) -> float:
-        return self.learning_rate * rate_share(self.training.schedule, step, self.steps)
+        return self.learning_rate * rate_share(self.training.schedule, step, self.steps) * self.lowered.share
 
     def warm_up(self) -> None:
         """Compute and drop the gradients of the first batch: what is compiled or allocated once is so before the clock

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnn_bench.config.recipe import AdamW, Lion
+from nnn_bench.config.recipe import Lion, OptimizerSettings, SparseLion
 from nnn_bench.models.growth import Origin
+from nnn_bench.training.sparse_lion import SparseLion as SparseLionOptimizer
 
 #: To which power of the gradient each tensor of an optimizer's state is proportional.
 _POWERS = {"exp_avg": 1, "exp_avg_sq": 2}
 
 
-def make_optimizer(model: nn.Module, settings: AdamW | Lion, learning_rate: float) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: OptimizerSettings, learning_rate: float) -> torch.optim.Optimizer:
     """The optimizer of all trainable parameters of `model`, each in exactly one group."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -33,6 +34,8 @@ def make_optimizer(model: nn.Module, settings: AdamW | Lion, learning_rate: floa
 
         optimizer: torch.optim.Optimizer = LionOptimizer(groups, lr=learning_rate, betas=settings.betas)
         return optimizer
+    if isinstance(settings, SparseLion):
+        return SparseLionOptimizer(groups, learning_rate, settings.betas)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nnn_bench.config.closure import source_hash
 from nnn_bench.config.errors import Terminated
+from nnn_bench.config.recipe import PlateauSchedule
 from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
 from nnn_bench.data.store import TokenStore
 from nnn_bench.measure.density import density_curve
@@ -38,7 +39,7 @@ from nnn_bench.training.growing import GrowthWatch
 from nnn_bench.training.loop import Stepper, TrainingClock
 from nnn_bench.training.optimizers import carry_state, make_optimizer
 from nnn_bench.training.run_directory import RunDirectory
-from nnn_bench.training.samples import sample
+from nnn_bench.training.samples import samples_of
 
 RECORD_ROWS = 200
 
@@ -116,12 +117,14 @@ class _Run:
             configuration.learning_rate,
             configuration.steps,
             scale.accumulation,
+            self.progress.rate,
         )
         self.step_flops = (self.model.window_flops(scale.context).with_backward * scale.batch).total
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
         self._resume()
         progress, steps = self.progress, self.configuration.steps
+        schedule = self.configuration.training.schedule
         record_every = max(1, steps // RECORD_ROWS)
         evaluations = self.configuration.scale.evaluations
         evaluate_at = {round(number * steps / evaluations) for number in range(1, evaluations + 1)}
@@ -161,6 +164,8 @@ class _Run:
                 validation = self._validate()
                 if not math.isfinite(validation["loss"]):
                     return self._finish("diverged", None, None)
+                if isinstance(schedule, PlateauSchedule):
+                    progress.rate.saw(validation["loss"], schedule)
             if last or stop.is_set() or time.monotonic() - saved > self.checkpoint_seconds:
                 clock.stop()
                 progress.seconds, progress.loss_sum = clock.seconds, loss_sum.item()
@@ -179,8 +184,10 @@ class _Run:
     def _resume(self) -> None:
         clear_damaged(self.directory.checkpoints, self.fingerprint)
         found = newest_checkpoint(self.directory.checkpoints, self.fingerprint)
-        self.progress = found.progress if found else Progress(started=time.time())
-        if found:
+        if found is None:
+            self.progress.started = time.time()
+        else:
+            self.progress = found.progress
             while self.model.stage < self.progress.stage:
                 self.model.grow()
             self._equip()
@@ -262,20 +269,16 @@ class _Run:
         self.directory.write_result(result)
         return result
 
+    def _samples(self) -> list[dict[str, Any]]:
+        configuration = self.configuration
+        return samples_of(self.model, self.store, configuration.scale, configuration.ahead, configuration.seed)
+
     def _weights(self) -> dict[str, Any]:
         """What the trained weights look like at inference, where the network is of a kind that has something to say."""
         return {
             "density": density_curve(self.model, lambda: float(self._evaluated(self.validation)["loss"])),
             "ternary": model_occupancy(self.model),
         }
-
-    def _samples(self) -> list[dict[str, str]]:
-        scale = self.configuration.scale
-        if not scale.sample_tokens or self.configuration.ahead != 1:  # only the next token can be written down
-            return []
-        prompt = [int(token) for token in self.store.test[: scale.context // 2]]
-        text = sample(self.model, prompt, scale.sample_tokens, seed=self.configuration.seed)
-        return [{"prompt": self.store.decode(prompt), "text": self.store.decode(text)}]
 
 
 @contextmanager
