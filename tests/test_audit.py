@@ -37,8 +37,9 @@ def finding(findings, test):
     return found
 
 
-#: Variants whose answers do not see all of their past, once grown, and the share they see in windows of 16.
-PARTLY_BLIND = {"axial_attention": 100 / 136}
+#: Variants whose answers see something else than all of their past, once grown: pairs in windows of 16, as a share of those.
+#: An automaton sees 5 on its left and 6 on its right.
+PARTLY_BLIND = {"axial_attention": 100 / 136, "automaton": 140 / 136}
 
 
 @pytest.mark.parametrize("name", HONEST)

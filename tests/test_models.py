@@ -25,7 +25,11 @@ def test_forward_gives_finite_float_logits_of_the_right_shape(name):
         assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+#: Controls that scale their logits to standard deviation one, half a nat above a guess: asserted in their own file.
+SCALED_LOGITS = {"high_order_transformer_published", "high_order_input_transformer_published"}
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in SCALED_LOGITS])
 def test_fresh_network_is_about_as_unsure_as_a_uniform_guess(name):
     loss = F.cross_entropy(small(name)(tokens(64)).flatten(0, 1), tokens(64, seed=2).flatten()).item()
     assert loss == pytest.approx(torch.tensor(float(VOCABULARY)).log().item(), abs=0.15)

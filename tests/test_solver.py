@@ -7,7 +7,7 @@ import re
 import pytest
 
 from nnn_bench.budget import solver
-from nnn_bench.budget.solver import TOLERANCE, solve
+from nnn_bench.budget.solver import TOLERANCE, meta_model, solve
 from nnn_bench.config.closure import component_modules
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.schema import Variant
@@ -40,7 +40,30 @@ def test_at_the_size_of_the_laptop_suite_gpt2_keeps_its_proportions():
     assert solved("gpt2", 200_000).knobs == {"topology.width": 64, "topology.channel_mixer.hidden": 256}
 
 
-@pytest.mark.parametrize("name", HONEST)
+#: Their map to the vocabulary has several weights a link: it is body, so that no capacity hides in it.
+VOCABULARY_IS_BODY = [
+    "automaton",
+    "high_order_mlp",
+    "high_order_mlp_output_only",
+    "high_order_mlp_shallow",
+    "high_order_transformer",
+    "piecewise_constant",
+]
+
+
+@pytest.mark.parametrize("name", VOCABULARY_IS_BODY)
+def test_a_map_to_the_vocabulary_that_is_not_dense_is_body(name):
+    small = solve(CATALOG.variant(name), 60_000, vocabulary=5, context=16, file=name)
+    sizes = [
+        meta_model(small.model, vocabulary=vocabulary, context=context, file=name).parameter_count()
+        for vocabulary, context in ((5, 512), (6, 16), (7, 16))
+    ]
+    assert [size.head for size in sizes] == [0, 0, 0]
+    assert sizes[0].body == small.parameters.body  # whatever the context
+    assert sizes[1].body - sizes[0].body == sizes[2].body - sizes[1].body > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(HONEST) - set(VOCABULARY_IS_BODY)))
 def test_vocabulary_and_context_do_not_move_the_body(name):
     spans = any(module.endswith(".comb") for module in component_modules(CATALOG.variant(name).model_tree))
     context = 16 if spans else 512  # a comb has weights for each lag of the window

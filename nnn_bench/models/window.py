@@ -45,8 +45,7 @@ class WindowNetwork(LanguageModel):
 
     def look(self, symbols: Tensor) -> Tensor:
         """What `answer` sees of each symbol: `(...) -> (..., C)`; here the number alone."""
-        dtype = next(self.parameters()).dtype
-        return ((2 * symbols - self.vocabulary).to(dtype) / (self.vocabulary + 1)).unsqueeze(-1)
+        return self._number(symbols).unsqueeze(-1)
 
     def answer(self, seen: Tensor) -> Tensor:
         """Logits `(N, V)` of N neighbourhoods of W places as `look` gave them, `(N, W, C)`."""
@@ -60,12 +59,16 @@ class WindowNetwork(LanguageModel):
         """Operations for one neighbourhood, on the way from symbols."""
         raise TypeError(f"{type(self).__name__} declares no FLOPs")
 
+    def numbers(self) -> Tensor:
+        """The number of every symbol, `(V + 1,)`."""
+        return self._number(torch.arange(self.vocabulary + 1, device=next(self.parameters()).device))
+
     def forward(self, tokens: Tensor) -> Tensor:
-        symbols = self._around(tokens + 1, torch.zeros((), dtype=tokens.dtype, device=tokens.device))
+        symbols = self._around(_symbols(tokens), torch.zeros((), dtype=tokens.dtype, device=tokens.device))
         return self.answer_symbols(symbols.flatten(0, 1)).unflatten(0, tokens.shape)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        return self.look(tokens + 1)
+        return self.look(_symbols(tokens))
 
     def predict(self, x: Tensor) -> Tensor:
         blank = self.look(torch.zeros((), dtype=torch.long, device=x.device))
@@ -77,8 +80,12 @@ class WindowNetwork(LanguageModel):
         before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
         edge = [blank.expand(B, length, *blank.shape) for length in (before, after)]
         longer = torch.cat([edge[0], x, edge[1]], dim=1)
-        places = torch.arange(T, device=x.device).unsqueeze(1) + torch.tensor(self.offsets, device=x.device) + before
-        return longer[:, places]
+        # slices, where an index would cost a scatter in each backward pass
+        return torch.stack([longer[:, before + offset : before + offset + T] for offset in self.offsets], dim=2)
+
+    def _number(self, symbols: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        return (2 * symbols - self.vocabulary).to(dtype) / (self.vocabulary + 1)
 
     def visible(self, context: int) -> Tensor:
         distance = torch.arange(context) - torch.arange(context).unsqueeze(1)  # s - t
@@ -91,11 +98,10 @@ class WindowNetwork(LanguageModel):
 
     def step(self, token: Tensor, state: Ring) -> tuple[Tensor, Ring]:
         symbols, place = state
-        symbols[:, place] = token + 1
+        symbols[:, place] = _symbols(token)
         reach = symbols.shape[1]
-        return self.answer_symbols(symbols[:, [(place + offset) % reach for offset in self.offsets]]), Ring(
-            symbols, (place + 1) % reach
-        )
+        around = symbols[:, [(place + offset) % reach for offset in self.offsets]]
+        return self.answer_symbols(around), Ring(symbols, (place + 1) % reach)
 
     def window_flops(self, context: int) -> Flops:
         return self.answer_flops() * context
@@ -104,6 +110,15 @@ class WindowNetwork(LanguageModel):
         return self.answer_flops()
 
 
+def _symbols(tokens: Tensor) -> Tensor:
+    return (tokens + 1).clamp(min=0)
+
+
 def last(window: int, context: int) -> range:
     """Offsets of the last `window` positions, or of all that a context holds where those are fewer."""
     return range(1 - min(window, context), 1)
+
+
+def between(before: int, after: int) -> list[int]:
+    """Offsets of the neighbours of a position, itself left out."""
+    return [*range(-before, 0), *range(1, after + 1)]
