@@ -200,9 +200,21 @@ def test_wrong_selectors_are_caught_in_a_few_layers_too_and_so_are_those_that_le
     assert found.passed is False and found.numbers["share"] == 0.0
 
 
-def test_every_control_is_asked_for_by_name_here():
-    growing_and_cascade = {"progressive_untying_published", "node_cascade_published"}
-    assert set(CONTROLS) == {"conv_attention_published", "selection_published"} | growing_and_cascade
+def test_every_control_is_asked_for_by_name():
+    here = {
+        "conv_attention_published",
+        "selection_published",
+        "progressive_untying_published",
+        "node_cascade_published",
+    }
+    transformers = {"high_order_transformer_published", "high_order_input_transformer_published"}
+    windows = {
+        "sparse_convolution_published",
+        "tail_focus_published",
+        "dual_convolution_published",
+        "automaton_published",
+    }
+    assert set(CONTROLS) == here | transformers | windows  # the others: test_high_order_*.py, test_window*.py
 
 
 def test_the_published_growth_and_cascade_fail_by_name():

@@ -13,6 +13,7 @@ import pytest
 from nnn_bench.config import closure
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.paths import Project
+from tests.models import VARIANTS as NETWORKS
 from tests.models import solved
 
 CATALOG = Catalog(Project.find())
@@ -21,9 +22,7 @@ VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
 
 def covering() -> list[str]:
     """Few variants that have every component of the registry between them: each costs a process of its own."""
-    modules = {
-        name: set(closure.component_modules(CATALOG.variant(name).model_tree)) for name in CATALOG.names("variants")
-    }
+    modules = {name: set(closure.component_modules(CATALOG.variant(name).model_tree)) for name in NETWORKS}
     missing, chosen = set().union(*modules.values()), []
     while missing:
         chosen.append(max(modules, key=lambda name: len(modules[name] & missing)))
@@ -91,25 +90,35 @@ import torch
 for tree in json.load(sys.stdin):
     for name in [name for name in sys.modules if name.split(".")[0] == "nnn_bench"]:
         del sys.modules[name]
-    import nnn_bench.training.trainer
+    trees = "trees" in tree
+    __import__("nnn_bench.training.trees" if trees else "nnn_bench.training.trainer")
     from nnn_bench.models.build import build
-    build(tree, vocabulary=5, context=16)(torch.zeros(1, 16, dtype=torch.long))
+    made = build(tree, vocabulary=5, context=16)
+    if not trees:
+        made(torch.zeros(1, 16, dtype=torch.long))
     print(*sorted(name for name in sys.modules if name.split(".")[0] == "nnn_bench"))
 """
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    """Modules that a training process of each variant of `EVERY_KIND` loads."""
-    trees = json.dumps([solved(variant).model for variant in EVERY_KIND])
+    """Modules that a training process of each variant of `EVERY_KIND`, and one of trees, loads."""
+    trees = json.dumps([*(solved(variant).model for variant in EVERY_KIND), CATALOG.variant("lightgbm").model_tree])
     done = subprocess.run([sys.executable, "-c", LOADER], input=trees, capture_output=True, text=True, check=True)
-    return dict(zip(EVERY_KIND, (line.split() for line in done.stdout.splitlines()), strict=True))
+    lines = (line.split() for line in done.stdout.splitlines())
+    return dict(zip([*EVERY_KIND, "lightgbm"], lines, strict=True))
 
 
 @pytest.mark.parametrize("variant", EVERY_KIND)
 def test_the_closure_is_what_a_training_process_really_loads(variant, loaded):
     components = closure.component_modules(solved(variant).model)
     assert sorted(closure.closure([closure.TRAINING_ROOT, *components])) == loaded[variant]
+
+
+def test_the_closure_of_trees_is_what_fitting_them_loads(loaded):
+    components = list(closure.component_modules(CATALOG.variant("lightgbm").model_tree))
+    assert sorted(closure.closure([closure.TREES_ROOT, *components])) == loaded["lightgbm"]
+    assert closure.TRAINING_ROOT not in loaded["lightgbm"] and closure.TREES_ROOT not in loaded[EVERY_KIND[0]]
 
 
 def test_imports_run_one_way():
@@ -144,7 +153,7 @@ def test_models_know_no_file_no_optimizer_and_no_tracker():
 
 
 def test_component_folders_have_empty_init_files():
-    for folder in ("projections", "mixers", "topologies", "windows", "published"):
+    for folder in ("projections", "mixers", "topologies", "windows", "trees", "published"):
         assert (closure.PACKAGE_ROOT / "models" / folder / "__init__.py").read_text() == ""
 
 

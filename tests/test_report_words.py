@@ -40,7 +40,7 @@ def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True,
     ladder = {"floor_order": 3, "orders": [{"order": 3, "bits_per_byte": 3.0}]}
     comparison = {"ladder": ladder, "conclusive": conclusive, "dataset": "plays", "baseline": baseline.name}
     comparison["ahead"] = ahead
-    return StudyView("language", comparison, [baseline, *others])
+    return StudyView("language", comparison, [baseline, *others], [])
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnn_bench.audit.findings import Finding
+from nnn_bench.audit.findings import Finding, not_applicable
 from nnn_bench.audit.probes import TOLERANCE, answer, answer_to, dice, distance, embedded, noise, others, windows
 from nnn_bench.models.language_model import LanguageModel
+
+_NO_GRADIENT = "the model has no gradient"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Influence:
 
     alone: Tensor
     onwards: Tensor
-    gradient: Tensor
+    gradient: Tensor | None  # None where there is none to ask for
     claimed: Tensor
     forbidden: Tensor
     pokes: int
@@ -37,17 +39,21 @@ def influence(model: LanguageModel, rounds: int) -> Influence:
     pokes = 0
     for _ in range(rounds):
         tokens = windows(model, 1, draw)
-        x = embedded(model, tokens)
-        plain, plain_of_x = answer(model, tokens), answer_to(model, x)
+        x = embedded(model, tokens) if model.differentiable else None
+        plain, plain_of_x = answer(model, tokens), None if x is None else answer_to(model, x)
         for s in range(T):
             for last, seen in ((s + 1, alone), (T, onwards)):
-                poked, noisy = tokens.clone(), x.clone()
+                poked = tokens.clone()
                 poked[:, s:last] = others(tokens[:, s:last], model.vocabulary, draw)
-                noisy[:, s:last] = noise(x[:, s:last], draw)
-                moved = distance(answer(model, poked), plain), distance(answer_to(model, noisy), plain_of_x)
+                moved = [distance(answer(model, poked), plain)]
+                if x is not None and plain_of_x is not None:
+                    noisy = x.clone()
+                    noisy[:, s:last] = noise(x[:, s:last], draw)
+                    moved.append(distance(answer_to(model, noisy), plain_of_x))
                 seen[:, s] = torch.stack([seen[:, s], *(one[0] for one in moved)]).amax(dim=0)
-                pokes += 2
-    return Influence(alone, onwards, _gradient(model, x, draw), model.visible(T), model.hidden(T), pokes)
+                pokes += len(moved)
+    gradient = None if x is None else _gradient(model, x, draw)
+    return Influence(alone, onwards, gradient, model.visible(T), model.hidden(T), pokes)
 
 
 def _gradient(model: LanguageModel, x: Tensor, draw: torch.Generator) -> Tensor:
@@ -86,6 +92,8 @@ def future_tokens(seen: Influence) -> Finding:
 
 def future_gradient(seen: Influence) -> Finding:
     """No answer has a gradient to what comes after it."""
+    if seen.gradient is None:
+        return not_applicable("future_gradient", _NO_GRADIENT)
     reached = seen.gradient * seen.forbidden
     largest, count, pairs = _leaks(reached, seen.forbidden)
     numbers = {"worst": largest, "leaks": count, "pairs": pairs}
@@ -99,6 +107,8 @@ def future_gradient(seen: Influence) -> Finding:
 
 def past_coverage(seen: Influence) -> Finding:
     """Every answer depends on every position that the network claims it does, however weakly, and on no other before it."""
+    if seen.gradient is None:
+        return not_applicable("past_coverage", f"{_NO_GRADIENT}, and a poke need not turn any of its branches")
     T = len(seen.gradient)
     # between a position and a target that lies further ahead, a network that claims nothing may see what it likes
     past = torch.ones(T, T, dtype=torch.bool)

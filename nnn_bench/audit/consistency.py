@@ -56,14 +56,18 @@ def batch_rows(model: LanguageModel) -> Finding:
 def _beside(model: LanguageModel, tokens: Tensor) -> Tensor:
     """How far each row moves when all others are replaced by other tokens, and by noise: `(2 rows, T)`."""
     draw = dice(3)
-    x = embedded(model, tokens)
-    plain, plain_of_x = answer(model, tokens), answer_to(model, x)
-    moved = []
+    plain, moved = answer(model, tokens), []
     for row in range(len(tokens)):
-        replaced, noisy = others(tokens, model.vocabulary, draw), noise(x, draw)
-        replaced[row], noisy[row] = tokens[row], x[row]
+        replaced = others(tokens, model.vocabulary, draw)
+        replaced[row] = tokens[row]
         moved.append(distance(answer(model, replaced)[row], plain[row]))
-        moved.append(distance(answer_to(model, noisy)[row], plain_of_x[row]))
+    if model.differentiable:
+        x = embedded(model, tokens)
+        plain = answer_to(model, x)
+        for row in range(len(tokens)):
+            noisy = noise(x, draw)
+            noisy[row] = x[row]
+            moved.append(distance(answer_to(model, noisy)[row], plain[row]))
     return torch.stack(moved)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from nnn_bench.budget.solver import meta_model, solve
-from nnn_bench.config.closure import source_hash
+from nnn_bench.config.closure import is_trees, source_hash
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.validation import Settings
+from nnn_bench.models.build import build
 
 
 class Budgeted(Settings):
@@ -31,12 +32,17 @@ class Plan(Settings):
 
 
 def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
-    """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages."""
+    """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages.
+
+    Trees have no sizes to solve: their receipt says that nothing of them was matched but the text.
+    """
     scale = spec.scale
     if scale.batch % scale.accumulation:
         raise UserError(
             f"{scale.accumulation} does not divide the batch of {scale.batch} windows", key="language.accumulation"
         )
+    if is_trees(spec.model_tree):
+        return _unmatched(spec, data, file)
     solution = solve(
         spec.variant_config, scale.body_parameters, vocabulary=data.vocabulary, context=scale.context, file=file
     )
@@ -61,9 +67,8 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
     flops = model.training_flops(steps * tokens_per_step, scale.context)
     count = solution.parameters
     receipt = {
-        "variant": spec.variant,
-        "budget": spec.budget,
-        "ahead": spec.ahead,
+        **_told(spec, data),
+        "matched": True,
         "target_body_parameters": scale.body_parameters,
         "knobs": solution.knobs,
         "parameters": {"total": count.total, "tables": count.tables, "head": count.head, "body": count.body},
@@ -71,18 +76,9 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         "training_flops": {"matrix": flops.matrix, "other": flops.other},
         "steps": steps,
         "batch": scale.batch,
-        "context": scale.context,
         "tokens": steps * tokens_per_step,
         # with random left padding p of T positions hold no text, p from 0 .. T - 1: the same windows, fewer of their targets
         "predicted_share": (scale.context + 1) / (2 * scale.context) if model.random_left_padding else 1.0,
-        "training_characters": scale.training_characters,
-        "learning_rate": spec.variant_config.learning_rate,
-        "dataset": {
-            "name": spec.dataset,
-            "sha256": data.content_sha256,
-            "tokenizer": spec.tokenizer,
-            "vocabulary": data.vocabulary,
-        },
         "source_sha256": source_hash(solution.model),
     }
     return Plan(
@@ -91,3 +87,49 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         steps=steps,
         receipt=receipt,
     )
+
+
+def _unmatched(spec: RunSpec, data: Budgeted, file: str) -> Plan:
+    """A plan without sizes: as many steps as there are rounds, each over the whole text."""
+    model = spec.model_tree
+    build(model, vocabulary=data.vocabulary, context=spec.scale.context, file=file)  # refuses what cannot be built
+    if spec.ahead != 1:
+        raise UserError(
+            f"predicts the next token alone; it asks for a study with ahead: 1, not {spec.ahead}",
+            file=file,
+            key="model",
+        )
+    steps = model["trees"]["rounds"]
+    receipt = {
+        **_told(spec, data),
+        "matched": False,
+        "target_body_parameters": None,
+        "knobs": {},
+        "parameters": {"total": None, "tables": None, "head": None, "body": None},
+        "residual": None,
+        "training_flops": {},
+        "steps": steps,
+        "batch": None,
+        "tokens": spec.scale.training_characters,
+        "predicted_share": 1.0,
+        "source_sha256": source_hash(model),
+    }
+    return Plan(learning_rate=spec.variant_config.learning_rate, model=model, steps=steps, receipt=receipt)
+
+
+def _told(spec: RunSpec, data: Budgeted) -> dict[str, Any]:
+    """What every receipt begins with."""
+    return {
+        "variant": spec.variant,
+        "budget": spec.budget,
+        "ahead": spec.ahead,
+        "context": spec.scale.context,
+        "training_characters": spec.scale.training_characters,
+        "learning_rate": spec.variant_config.learning_rate,
+        "dataset": {
+            "name": spec.dataset,
+            "sha256": data.content_sha256,
+            "tokenizer": spec.tokenizer,
+            "vocabulary": data.vocabulary,
+        },
+    }

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.schema import Knob, Variant
+from nnn_bench.config.schema import Knob, Knobs, Variant
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel, ParameterCount
 
@@ -49,7 +49,10 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
 
     Raises `UserError` with the nearest sizes that can be reached when no setting comes within the tolerance.
     """
-    coarse, fine = variant.knobs.coarse, variant.knobs.fine
+    if variant.knobs is None:
+        raise UserError("has no knobs: nothing of it can be matched", file=file, key="model")
+    turned = variant.knobs
+    coarse, fine = turned.coarse, turned.fine
 
     @cache
     def candidate(width: int, hidden: int | None) -> Solution:
@@ -58,7 +61,7 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
         try:
             count = meta_model(tree, vocabulary=vocabulary, context=context, file=file).parameter_count()
         except UserError as error:
-            raise _with_hint(error, variant, knobs) from None
+            raise _with_hint(error, turned, knobs) from None
         return Solution(tree, knobs, count, (count.body - target) / target)
 
     def proportioned(width: int) -> Solution:
@@ -80,7 +83,7 @@ def solve(variant: Variant, target: int, *, vocabulary: int, context: int, file:
     # Among settings within the tolerance the best-proportioned one wins, else the closest one is reported.
     within = [one for one in found if abs(one.residual) <= TOLERANCE]
     if within:
-        return min(within, key=lambda one: (_distortion(one, variant), abs(one.residual)))
+        return min(within, key=lambda one: (_distortion(one, turned), abs(one.residual)))
     closest = min(found, key=lambda one: abs(one.residual))
     raise UserError(
         f"cannot reach {target:,} body parameters within {TOLERANCE:.0%}; the nearest is {closest.parameters.body:,} "
@@ -117,10 +120,10 @@ def _rounded(knob: Knob, value: float) -> int:
     return max(round(value / knob.step) * knob.step, -(-knob.least // knob.step) * knob.step)
 
 
-def _with_hint(error: UserError, variant: Variant, knobs: dict[str, int]) -> UserError:
+def _with_hint(error: UserError, turned: Knobs, knobs: dict[str, int]) -> UserError:
     """`error`, which may speak of a size the solver chose and the user never wrote: then say how that is steered."""
     message = error.message
-    named = {"coarse": variant.knobs.coarse, "fine": variant.knobs.fine}
+    named = {"coarse": turned.coarse, "fine": turned.fine}
     for name, knob in named.items():
         if knob is None:
             continue
@@ -130,9 +133,9 @@ def _with_hint(error: UserError, variant: Variant, knobs: dict[str, int]) -> Use
     return UserError(message, file=error.file, key=error.key)
 
 
-def _distortion(solution: Solution, variant: Variant) -> float:
+def _distortion(solution: Solution, turned: Knobs) -> float:
     """How far the fine knob had to leave its preferred multiple of the coarse knob."""
-    coarse, fine = variant.knobs.coarse, variant.knobs.fine
+    coarse, fine = turned.coarse, turned.fine
     if fine is None or fine.ratio is None:
         return 0.0
     preferred = solution.knobs[coarse.key] * fine.ratio

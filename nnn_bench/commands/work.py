@@ -85,6 +85,9 @@ def plan(suite: SuiteName, as_json: AsJson = False) -> None:
 
 
 def _plan_row(name: str, receipt: dict[str, Any]) -> list[str]:
+    if not receipt["matched"]:
+        told = ["outside", *["-"] * 3, f"{receipt['steps']:,}", f"{receipt['tokens']:,}", "-"]
+        return [name, *told, f"{receipt['learning_rate']:g}"]
     flops = sum(receipt["training_flops"].values()) / receipt["tokens"]
     return [
         name,

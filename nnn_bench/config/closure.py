@@ -20,10 +20,17 @@ from nnn_bench.config.errors import UserError, nearest
 PACKAGE = "nnn_bench"
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 TRAINING_ROOT = f"{PACKAGE}.training.trainer"
+TREES_ROOT = f"{PACKAGE}.training.trees"
 JOB_ROOT = f"{PACKAGE}.training.job"
 
 #: The last word of a configuration key says in which folder of `models/` its component lies.
-ROOMS = {"topology": "topologies", "mixer": "mixers", "projection": "projections", "window": "windows"}
+ROOMS = {
+    "topology": "topologies",
+    "mixer": "mixers",
+    "projection": "projections",
+    "window": "windows",
+    "trees": "trees",
+}
 
 
 def component_module(role: str, kind: str) -> str:
@@ -78,7 +85,12 @@ def closure_hash(*roots: str) -> str:
 
 def source_hash(model: dict[str, Any]) -> str:
     """Hash of all that training a `model` tree executes."""
-    return closure_hash(TRAINING_ROOT, *component_modules(model))
+    return closure_hash(TREES_ROOT if is_trees(model) else TRAINING_ROOT, *component_modules(model))
+
+
+def is_trees(model: dict[str, Any]) -> bool:
+    """Whether a model tree is no network but boosted trees, which have a trainer of their own and no budget."""
+    return "trees" in model
 
 
 def run_hash(model: dict[str, Any]) -> str:

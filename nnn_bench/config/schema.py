@@ -52,13 +52,24 @@ class Knobs(Settings):
 
 
 class Variant(Settings):
-    """A named configuration of an architecture. The solver fills the two knobs; nothing else is left open."""
+    """A named configuration of an architecture. The solver fills the knobs; nothing else is left open.
+
+    Trees have none: they are matched with nothing.
+    """
 
     summary: Text
     source: Text
-    model: dict[Literal["topology", "window"], Component] = Field(min_length=1, max_length=1)
-    knobs: Knobs
+    model: dict[Literal["topology", "window", "trees"], Component] = Field(min_length=1, max_length=1)
+    knobs: Knobs | None = None
     learning_rate: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _only_networks_have_knobs(self) -> Variant:
+        if "trees" in self.model and self.knobs is not None:
+            raise Inconsistent("trees are matched with nothing; leave it out", key="knobs")
+        if "trees" not in self.model and self.knobs is None:
+            raise Inconsistent("is missing; name the coarse knob, and a fine one where that is needed", key="knobs")
+        return self
 
     @property
     def model_tree(self) -> dict[str, Any]:

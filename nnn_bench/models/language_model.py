@@ -42,6 +42,7 @@ class LanguageModel(nn.Module):
         1  # position t may see every token before t + ahead: its target lies there, or later; 0: all but its own
     )
     streams: bool = True  # whether `step` exists; a network that looks ahead inside a block has none
+    differentiable: bool = True  # trees have nothing between `embed` and `predict`, and no gradient
     growth: Growth | None = None
     stage: int = 0
     stages: int = 1

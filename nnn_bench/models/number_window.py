@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from nnn_bench.config.component import Component
 from nnn_bench.models.flops import Flops, one_sided
 from nnn_bench.models.parts import Port
-from nnn_bench.models.window import WindowNetwork
+from nnn_bench.models.window import WindowNetwork, one_segment_each
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
@@ -54,9 +54,7 @@ class NumberWindow(WindowNetwork):
         builder: Builder,
     ):
         super().__init__(vocabulary, context, offsets)
-        if first.kind == "piecewise" and "segments" not in first.options:
-            first = first.model_copy(update={"segments": vocabulary + 1})
-        self.first = builder.projector(first)(Port("input", len(self.offsets), width))
+        self.first = builder.projector(one_segment_each(first, vocabulary))(Port("input", len(self.offsets), width))
 
     def rest(self, h: Tensor) -> Tensor:
         """Logits `(N, V)` of what the first map made, `(N, H)`."""

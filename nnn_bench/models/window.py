@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nnn_bench.config.component import Component
 from nnn_bench.models.flops import Flops
 from nnn_bench.models.language_model import LanguageModel
 
@@ -112,6 +113,13 @@ class WindowNetwork(LanguageModel):
 
 def _symbols(tokens: Tensor) -> Tensor:
     return (tokens + 1).clamp(min=0)
+
+
+def one_segment_each(first: Component, vocabulary: int) -> Component:
+    """A piecewise map of symbols' numbers with a segment for each of the V + 1, unless it says otherwise."""
+    if first.kind == "piecewise" and "segments" not in first.options:
+        return first.model_copy(update={"segments": vocabulary + 1})
+    return first
 
 
 def last(window: int, context: int) -> range:

@@ -110,6 +110,7 @@ class StudyView:
     name: str
     comparison: dict[str, Any]
     variants: list[VariantView]
+    outside: list[VariantView]  # only their text was matched: in a table of their own
 
     @property
     def baseline(self) -> VariantView:
@@ -180,7 +181,8 @@ def _study(project: Project, suite: str, study: str) -> StudyView:
         )
         for place, row in enumerate(_baseline_first(comparison))
     ]
-    return StudyView(study, comparison, variants)
+    matched = [variant for variant in variants if variant.row.get("matched", True)]
+    return StudyView(study, comparison, matched, [variant for variant in variants if variant not in matched])
 
 
 def _baseline_first(comparison: dict[str, Any]) -> list[dict[str, Any]]:

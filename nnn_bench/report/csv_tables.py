@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
 from nnn_bench.report.headline import COLUMNS
+from nnn_bench.report.outside import COLUMNS as OUTSIDE_COLUMNS
+from nnn_bench.report.outside import outside_rows
 from nnn_bench.report.tables import ENTROPIES, Cell, final_score, headline_rows, truth
 from nnn_bench.statistics.records import flat
 
@@ -33,6 +35,7 @@ def csv_tables(suite: SuiteView) -> dict[str, str]:
         "positions.csv": (["variant", "seed", "position", "nats"], _position_rows),
         "selection.csv": (_SELECTION, _selection_rows),
         "receipts.csv": (["variant", "field", "value"], _receipt_rows),
+        "outside.csv": (OUTSIDE_COLUMNS, outside_rows),
     }
     return {
         name: _csv(["study", *headers], ([study.name, *row] for study in suite.studies for row in rows(study)))

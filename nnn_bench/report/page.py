@@ -17,8 +17,18 @@ from markupsafe import Markup
 from nnn_bench.report.audits import NOT_APPLICABLE, audit_rows, failures, whole_mark
 from nnn_bench.report.collect import StudyView, SuiteView, VariantView
 from nnn_bench.report.figure_style import Drawing, themed
-from nnn_bench.report.finding import distance_note, equalities, findings, inequalities, limits, warning
+from nnn_bench.report.finding import (
+    distance_note,
+    distance_title,
+    equalities,
+    findings,
+    inequalities,
+    limits,
+    sample_words,
+    warning,
+)
 from nnn_bench.report.headline import COLUMNS, HEADERS, headline_cells
+from nnn_bench.report.outside import outside
 from nnn_bench.report.tables import (
     Shown,
     differences,
@@ -76,8 +86,8 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "title": study.comparison["title"],
         "question": study.comparison["question"],
         "baseline": study.baseline.name,
-        "ahead": study.ahead,
         "distance": distance_note(study),
+        "distance_title": distance_title(study),
         "warning": warning(study),
         "findings": findings(study),
         "equalities": equalities(study),
@@ -85,6 +95,8 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "headline": rows,
         "headline_table": Shown(HEADERS, [row["cells"] for row in rows], texts=(0, len(HEADERS) - 1)),
         "quarantined": [variant.name for variant in study.quarantined],
+        "outside": outside(study),
+        "outside_summaries": [(variant.name, variant.summary, variant.source) for variant in study.outside],
         "differences": differences(study),
         "drawings": _grouped(drawings),
         "all_drawings": drawings,
@@ -106,6 +118,7 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         (anchor, title)
         for anchor, title, there in (
             ("headline", "Result", True),
+            ("outside", "Outside the budget", bool(content["outside"])),
             ("differences", "Differences", True),
             ("audits", "Audits", True),
             ("curves", "Learning", True),
@@ -175,12 +188,13 @@ def _variant(suite: SuiteView, variant: VariantView) -> dict[str, Any]:
     }
 
 
-def _samples(study: StudyView) -> list[tuple[str, list[tuple[VariantView, str]]]]:
-    """(prompt, what each variant wrote after it), from the first finished seed of each variant."""
-    found: dict[str, list[tuple[VariantView, str]]] = {}
-    for variant in study.variants:
+def _samples(study: StudyView) -> list[tuple[str, list[tuple[VariantView, str, str]]]]:
+    """(prompt, what each variant made of it and how new that is), from the first finished seed of each variant."""
+    found: dict[str, list[tuple[VariantView, str, str]]] = {}
+    for variant in [*study.variants, *study.outside]:
         for sample in variant.finished[0].result["samples"] if variant.finished else ():
-            found.setdefault(sample["prompt"], []).append((variant, sample["text"]))
+            told = (variant, sample["text"], sample_words(sample))
+            found.setdefault(sample["prompt"], []).append(told)
     return [(prompt or "(none)", texts) for prompt, texts in found.items()]
 
 

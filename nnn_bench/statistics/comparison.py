@@ -26,6 +26,9 @@ METRIC = "test bits per byte"
 #: What the receipts of two runs must share to see the same batches in the same order.
 _PAIRED = ("ahead", "batch", "context", "steps", "tokens", "training_characters", "dataset")
 
+#: What remains of that where nothing but the text was matched.
+_SAME_TEXT = ("ahead", "context", "training_characters", "dataset")
+
 #: What the receipts of two seeds of a variant must share besides.
 _SAME_VARIANT = (*_PAIRED, "source_sha256", "parameters", "knobs", "learning_rate")
 
@@ -101,9 +104,11 @@ def _variant(
 ) -> dict[str, Any]:
     """One row: the values by seed, their mean and interval, and the difference to `reference` (None: the baseline).
 
-    A variant that failed an audit is quarantined: it has no difference to be ranked by.
+    A variant that failed an audit is quarantined, one of which only the text was matched stands apart: neither has a difference
+    to be ranked by.
     """
-    values = _values(results)
+    values, receipt = _values(results), next(iter(results.values()))["receipt"]
+    matched = receipt.get("matched", True)
     found = estimate(list(values.values()))
     finished = [result["seconds"] for result in results.values() if result["status"] == "ok"]
     return {
@@ -119,9 +124,10 @@ def _variant(
         "interval": None if found.interval is None else list(found.interval),
         "audit": audit,
         "quarantined": not audit["passed"],
-        "difference": _difference(values, reference) if reference is not None and audit["passed"] else None,
+        "matched": matched,
+        "difference": _difference(values, reference) if reference is not None and audit["passed"] and matched else None,
         "seconds_mean": math.fsum(finished) / len(finished) if finished else None,
-        "receipt": next(iter(results.values()))["receipt"],
+        "receipt": receipt,
     }
 
 
@@ -178,7 +184,8 @@ def _require_pairs(suite: str, results: dict[str, dict[int, dict[str, Any]]]) ->
     firsts = {name: next(iter(runs.values())) for name, runs in results.items()}
     first_name, first = next(iter(firsts.items()))
     for name, result in firsts.items():
-        if odd := _differing(first, result, _PAIRED):
+        matched = result["receipt"].get("matched", True)
+        if odd := _differing(first, result, _PAIRED if matched else _SAME_TEXT):
             raise UserError(
                 f"{first_name} and {name} differ in {odd} and cannot be paired; "
                 f"train them again with `nnn-bench run {suite} {first_name} {name} --again`"

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from nnn_bench.audit.findings import Audit, Finding, not_applicable, worst_by_test
+from nnn_bench.audit.findings import TESTS, Audit, Finding, not_applicable, worst_by_test
 from nnn_bench.audit.position import position
 from nnn_bench.audit.random_tokens import LEAST_STEPS, STEPS, random_tokens
 from nnn_bench.audit.random_tokens import VOCABULARY as RANDOM_VOCABULARY
 from nnn_bench.audit.static import Tell, audit_fresh, audit_weights
 from nnn_bench.budget.solver import solve
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.closure import is_trees
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import RunSpec, suite_specs
 from nnn_bench.config.files import read_json, write_json
@@ -30,6 +31,7 @@ from nnn_bench.training.job import make_plan
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.trained import load_trained
 from nnn_bench.training.trainer import initial_seed
+from nnn_bench.training.trees import random_trees
 
 _SMALL_VOCABULARY = 29  # where there is no data to bring one
 
@@ -39,6 +41,8 @@ def audit_untrained(project: Project, catalog: Catalog, spec: RunSpec) -> Audit:
     torch.set_num_threads(spec.threads)
     made = make_plan(project, catalog, spec)
     vocabulary = made.receipt["dataset"]["vocabulary"]
+    if is_trees(made.model):
+        return _unfitted(spec.variant, {"source_sha256": made.receipt["source_sha256"], "vocabulary": vocabulary})
     model = _fresh(spec.variant, made.model, vocabulary, spec.scale.context)
     facts = {"source_sha256": made.receipt["source_sha256"], "seed": 0, "vocabulary": vocabulary}
     return Audit(spec.variant, "untrained", tuple(audit_fresh(model)), facts)
@@ -52,6 +56,7 @@ def audit_trained(project: Project, catalog: Catalog, spec: RunSpec, seeds: Iter
     torch.set_num_threads(spec.threads)
     made = make_plan(project, catalog, spec)
     vocabulary = load(project, spec.dataset, spec.tokenizer).manifest.vocabulary
+    trees = is_trees(made.model)
     fresh = _fresh(spec.variant, made.model, RANDOM_VOCABULARY, spec.scale.context)
     found: list[tuple[str, list[Finding]]] = []
     runs = []
@@ -62,7 +67,11 @@ def audit_trained(project: Project, catalog: Catalog, spec: RunSpec, seeds: Iter
         if result["test"] is not None:
             weights = audit_weights(load_trained(path, vocabulary), rounds=1)
             found.append((f"seed {seed}", [*weights, position(_judged(fresh, result), fresh.ahead)]))
-    found.append(("fresh weights", [random_tokens(fresh, _random_steps(made.steps))]))
+    if trees:
+        chance = random_trees(made.model, RANDOM_VOCABULARY, spec.scale.context, made.learning_rate)
+    else:
+        chance = random_tokens(fresh, _random_steps(made.steps))
+    found.append(("fresh weights", [chance]))
     if len(found) == 1:
         found.append(
             ("every seed", [not_applicable("position", f"all {len(runs)} runs diverged: there is no loss to look at")])
@@ -76,6 +85,8 @@ def audit_variant(catalog: Catalog, name: str, suite: str, tell: Tell) -> Audit:
     scale = catalog.suite(suite).language
     variant, file = catalog.variant(name), str(catalog.file("variants", name))
     torch.set_num_threads(catalog.suite(suite).threads_per_job)
+    if is_trees(variant.model_tree):
+        return _unfitted(name, {"suite": suite, "body_parameters": None})
     solution = solve(variant, scale.body_parameters, vocabulary=_SMALL_VOCABULARY, context=scale.context, file=file)
     findings = audit_fresh(_fresh(name, solution.model, _SMALL_VOCABULARY, scale.context), tell)
 
@@ -86,6 +97,12 @@ def audit_variant(catalog: Catalog, name: str, suite: str, tell: Tell) -> Audit:
     steps = _random_steps(scale.tokens // (scale.batch * scale.context))
     findings.append(random_tokens(fresh, steps, tell_share))
     return Audit(name, "untrained", tuple(findings), {"suite": suite, "body_parameters": solution.parameters.body})
+
+
+def _unfitted(variant: str, facts: dict[str, Any]) -> Audit:
+    """Trees that nothing was fitted to yet answer nothing: there is no audit before, only one after."""
+    why = "trees answer nothing before they are fitted; they are asked afterwards"
+    return Audit(variant, "untrained", tuple(not_applicable(test, why) for test in TESTS), facts)
 
 
 def trained_audits(project: Project, catalog: Catalog, variant: str, suite: str) -> dict[str, dict[str, Any]]:

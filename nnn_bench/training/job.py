@@ -11,6 +11,7 @@ from typing import Any
 
 from nnn_bench.budget.plan import Budgeted, Plan, plan
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.closure import is_trees
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.paths import Project
 from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
@@ -18,6 +19,7 @@ from nnn_bench.data.prepare import prepare
 from nnn_bench.data.store import TokenStore, load
 from nnn_bench.training.configuration import RunConfiguration
 from nnn_bench.training.trainer import train_run
+from nnn_bench.training.trees import fit_run
 
 
 def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
@@ -66,7 +68,11 @@ def train_seeds(
     runs = []
     for seed in seeds:
         configuration = run_configuration(spec, made, seed)
-        result = train_run(configuration, store, project.run(configuration.run_key), checkpoint_seconds)
+        path = project.run(configuration.run_key)
+        if is_trees(made.model):
+            result = fit_run(configuration, store, path)
+        else:
+            result = train_run(configuration, store, path, checkpoint_seconds)
         runs.append({key: result[key] for key in ("run_key", "fingerprint", "status")})
         test = result["test"]
         score = f"{test['bits_per_byte']:.4f} bits per byte" if test else "no score"

@@ -38,6 +38,7 @@ from nnn_bench.training.evaluation import evaluate, nats
 from nnn_bench.training.growing import GrowthWatch
 from nnn_bench.training.loop import Stepper, TrainingClock
 from nnn_bench.training.optimizers import carry_state, make_optimizer
+from nnn_bench.training.results import result_of
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.samples import samples_of
 
@@ -243,29 +244,18 @@ class _Run:
         return scores
 
     def _finish(self, status: str, validation: dict[str, Any] | None, test: dict[str, Any] | None) -> dict[str, Any]:
-        configuration, row = self.configuration, self._row("result")
-        result = {
-            "run_key": configuration.run_key,
-            "fingerprint": self.fingerprint,
-            "variant": configuration.variant,
-            "dataset": configuration.dataset,
-            "tokenizer": configuration.tokenizer,
-            "budget": configuration.budget,
-            "seed": configuration.seed,
-            "status": status,
-            "steps": self.progress.step,
-            "tokens": row["tokens"],
-            "flops": row["flops"],
-            "seconds": row["seconds"],
-            "started": self.progress.started,
-            "ended": row["time"],
-            "validation": validation,
-            "test": test,
-            "samples": self._samples() if status == "ok" else [],
-            "weights": self._weights() if status == "ok" else {"density": {}, "ternary": {}},
-            "receipt": configuration.receipt,
-            "environment": self.environment.facts(),
-        }
+        result = result_of(
+            self.configuration,
+            self.fingerprint,
+            self.environment,
+            status=status,
+            last=self._row("result"),
+            started=self.progress.started,
+            validation=validation,
+            test=test,
+            samples=self._samples() if status == "ok" else [],
+            weights=self._weights() if status == "ok" else {"density": {}, "ternary": {}},
+        )
         self.directory.write_result(result)
         return result
 
