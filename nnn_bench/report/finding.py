@@ -16,7 +16,10 @@ from nnn_bench.report.numbers import fixed, interval, percent, power, signed, si
 _METRIC = "bits per byte"
 
 
-_BOTH_SIDES = "The target is the character at a position, which the network does not see; it sees those around it, n-grams those before it"
+_BOTH_SIDES = (
+    "The target is the character at a position, which the network does not see; "
+    "it sees those around it, n-grams those before it"
+)
 
 
 def findings(study: StudyView) -> list[str]:

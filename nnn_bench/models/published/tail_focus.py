@@ -3,10 +3,10 @@
 logits = H [all of x_0; ..; all of x_{m-2}; the newest f_m of x_{m-1}; all of x_m] + b          where f_1 .. f_{m-1} are 0
 
 The newest 0 of a list, asked for as [-0:], are all of it: at the author's sizes H reads 12,206 numbers in place of 4,200, every
-layer's places among them, and no focus is left. It sees nothing it should not and no audit fails for it: it is only not what it is called,
-and its map to the vocabulary is three times as large. With `maxabs` the number of channels stands where the epsilon belongs, so
-that every layer shrinks by about that; `none` is an error in the source. Where strides do not fit the newest places are left out.
-A layer of one place is scaled like any other: to 0 by `layer`. The rest is `windows/tail_focus`.
+layer's places among them, and no focus is left. It sees nothing it should not and no audit fails for it: it is only not what it
+is called, and its map to the vocabulary is three times as large. With `maxabs` the number of channels stands where the epsilon
+belongs, so that every layer shrinks by about that; `none` is an error in the source. Where strides do not fit the newest places
+are left out. A layer of one place is scaled like any other: to 0 by `layer`. The rest is `windows/tail_focus`.
 
 Source: language-interpolation at 1879681.
 """
