@@ -49,6 +49,7 @@ OPTIONS: dict[str, list[Tree]] = {
     "mixers/axial_attention": [{"heads": 2}],
     "mixers/comb": [{"axes": 2}, {"axes": 2, "order": "parallel"}, {"axes": 2, "born_axes": 1}],
     "mixers/glu": [{"hidden": HIDDEN}],
+    "mixers/mamba": [{"inner": HIDDEN, "state": 4, "rank": 4}],
     "mixers/mlgru": [{}],
     "mixers/mlp": [{"hidden": HIDDEN}],
     "projections/axis": [
@@ -61,6 +62,7 @@ OPTIONS: dict[str, list[Tree]] = {
     "projections/layer_selection": [{"computations": 2}, {"computations": 1, "clones": 1}],
     "projections/low_rank_delta": [{"rank": 2}],
     "projections/piecewise": [{"nodes": 2}, {"nodes": 3, "scale": "maxabs"}],
+    "projections/piecewise_pair": [{"projection": {"kind": "piecewise", "nodes": 3, "clamp": True}}],
     "projections/selection": [{"computations": 2}, {"computations": 1, "clones": 1}],
     "projections/ternary": [{}],
 }
