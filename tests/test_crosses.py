@@ -62,7 +62,6 @@ OPTIONS: dict[str, list[Tree]] = {
     "projections/layer_selection": [{"computations": 2}, {"computations": 1, "clones": 1}],
     "projections/low_rank_delta": [{"rank": 2}],
     "projections/piecewise": [{"nodes": 2}, {"nodes": 3, "scale": "maxabs"}],
-    "projections/piecewise_pair": [{"projection": {"kind": "piecewise", "nodes": 3, "clamp": True}}],
     "projections/selection": [{"computations": 2}, {"computations": 1, "clones": 1}],
     "projections/ternary": [{}],
 }

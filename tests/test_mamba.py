@@ -17,6 +17,7 @@ from nnn_bench.models.parts import Site
 from nnn_bench.models.selective_scan import selective_scan, selective_step
 
 PIECEWISE = {"kind": "piecewise", "nodes": 3, "segments": 2}
+PAIR = {"kind": "chain", "maps": 2, "hidden": "outputs"}
 
 
 def loop(u, step, rates, into, out_of):
@@ -133,6 +134,7 @@ def reference():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mambapy.mamba import MambaBlock, MambaConfig
+    torch.manual_seed(0)
     return MambaBlock(MambaConfig(d_model=24, n_layers=1, d_state=6, pscan=False))
 
 
@@ -156,7 +158,7 @@ def test_output_and_gradients_equal_those_of_the_public_package(reference):
 
     ours.load_state_dict({name: as_ours(name, one.detach()) for name, one in theirs.items()})
     x = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    upstream = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(2)) / 50
+    upstream = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(2))
     expected, found = reference(x), ours(x)
     assert expected.abs().max() > 0.1
     assert (found - expected).abs().max().item() < 1e-5
@@ -165,8 +167,8 @@ def test_output_and_gradients_equal_those_of_the_public_package(reference):
     gradients = torch.autograd.grad(found, [x, *named.values()], upstream)
     wanted = torch.autograd.grad(expected, [x, *(theirs[name] for name in named)], upstream)
     for name, mine, other in zip(["x", *named], gradients, wanted, strict=True):
-        assert other.abs().max() > 1e-5
-        assert (mine - as_ours(name, other)).abs().max().item() < 1e-5
+        largest = other.abs().max().item()
+        assert largest > 1e-3 and (mine - as_ours(name, other)).abs().max().item() < 1e-5 * max(1.0, largest)
 
 
 def test_the_same_is_born_where_the_public_package_is_born_so(reference):
@@ -210,14 +212,15 @@ def test_step_equals_forward(options):
 
 def test_each_map_may_be_of_its_own_kind():
     made = mixer(
-        step_projection={**PIECEWISE, "nodes": 2}, out_projection={"kind": "piecewise_pair", "projection": PIECEWISE}
+        step_projection={**PIECEWISE, "nodes": 2},
+        out_projection={**PAIR, "projection": PIECEWISE},
     )
     kinds = [type(one).__name__ for one in (made.input, made.parameter, made.step_size, made.out)]
-    assert kinds == ["Dense", "Dense", "Piecewise", "PiecewisePair"]
+    assert kinds == ["Dense", "Dense", "Piecewise", "ScaledChain"]
 
 
 def test_a_pair_is_one_map_after_the_other_and_nothing_else():
-    made = mixer(projection={"kind": "piecewise_pair", "projection": {**PIECEWISE, "clamp": True}})
+    made = mixer(projection={**PAIR, "projection": {**PIECEWISE, "clamp": True}})
     first, second = made.out.maps
     assert (first.weight.shape, second.weight.shape) == ((5, 48, 24), (5, 24, 24))
     x = torch.randn(3, 48, dtype=torch.float64)
@@ -235,8 +238,18 @@ def published(layers, projection, **options):
     ("layers", "projection", "step_bias", "count"),
     [
         (5, {"kind": "dense", "bias": False}, True, 202_496),
-        (2, {"kind": "piecewise_pair", "projection": {**PIECEWISE, "form": "continuous"}}, False, 1_262_432),
-        (2, {"kind": "piecewise_pair", "projection": {**PIECEWISE, "form": "discontinuous"}}, False, 1_511_296),
+        (
+            2,
+            {**PAIR, "projection": {**PIECEWISE, "form": "continuous"}},
+            False,
+            1_262_432,
+        ),
+        (
+            2,
+            {**PAIR, "projection": {**PIECEWISE, "form": "discontinuous"}},
+            False,
+            1_511_296,
+        ),
     ],
 )
 def test_published_networks_have_the_published_size(layers, projection, step_bias, count):

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nnn_bench.models.pieces import Pieces
-from nnn_bench.models.piecewise_spread import pulled, spread, wide
+from nnn_bench.models.piecewise_spread import pulled, spread
+from nnn_bench.models.precision import product_dtype, wide
 
 #: Elements of one block of a spread basis: 2 MiB in float32.
 _BLOCK = 1 << 19
@@ -41,12 +42,6 @@ def closed_form(x: Tensor, weight: Tensor) -> Tensor:
     """The same for two linear pieces that meet in the middle: `weight (3, I, O)`."""
     y: Tensor = _ClosedForm.apply(x, weight, product_dtype(weight))
     return y
-
-
-def product_dtype(weight: Tensor) -> torch.dtype:
-    """What autocast would make of the factors of a product: a function of our own has to do it by itself."""
-    kind = weight.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 class _DenseBasis(torch.autograd.Function):

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nnn_bench.models.pieces import Pieces
-from nnn_bench.models.piecewise_spread import compiled, wide
+from nnn_bench.models.precision import compiled, wide
 
 #: Inputs whose weights are used by all rows before the next ones.
 _INPUTS = 2

@@ -21,15 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnn_bench.models.pieces import Pieces
-
-
-def wide(x: Tensor) -> Tensor:
-    """At least float32: a place in a segment needs more digits than half precision has."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def compiled(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+from nnn_bench.models.precision import compiled
 
 
 def spread(pieces: Pieces, first: Tensor, t: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnn_bench.models.precision import compiled, product_dtype, wide
+
 Estimator = Literal["straight_through", "identical_look", "switch"]
 
 #: Logits, or values, of one block: 8 MiB in float32. Half of it is slower at K = 75, more of it is not faster.
@@ -69,19 +71,8 @@ def gumbel_like(logits: Tensor) -> Tensor:
 
 
 def as_autocast(tensors: list[Tensor]) -> list[Tensor]:
-    """What autocast would make of the factors of a product: a function of our own has to do it by itself."""
-    kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
-        return tensors
-    return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
-
-
-def wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def compiled(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    """The factors of a product as autocast would make them: a function of our own has to do it by itself."""
+    return [tensor.to(product_dtype(tensor)) for tensor in tensors]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nnn_bench.models.selection_kernels import How, Selected, as_autocast, compiled, gumbel_like, wide
+from nnn_bench.models.precision import compiled, wide
+from nnn_bench.models.selection_kernels import How, Selected, as_autocast, gumbel_like
 
 
 def select_of_two(

@@ -10,7 +10,7 @@ out = P_out(y SiLU(r))                                   back to width
 
 It needs no channel mixer: in a Mamba network, a block is this mixer alone. State: N + K - 1 floats per inner feature.
 Source: Gu & Dao 2023, arXiv 2312.00752, and language-interpolation (state_space_network), where the four maps may be piecewise
-polynomials: as meant one layer each (`piecewise`), as coded two in a row (`piecewise_pair`). Departures from the second:
+polynomials: as meant one layer each (`piecewise`), as coded two in a row (`chain`). Departures from the second:
 
 - b belongs to the mixer and not to P_dt, so that maps of any kind can have it. It is born as in the first source, Dt between
   0.001 and 0.1; in the second as torch does, and polynomial maps have none (`step_bias: false`): they leave Dt near ln 2, and a
@@ -41,6 +41,7 @@ from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.parts import Initial, Port, Projection, Site, TimeMixer
+from nnn_bench.models.precision import wide
 from nnn_bench.models.selective_scan import selective_scan, selective_step
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ class Mamba(TimeMixer):
         return self._output(u, selective_scan(u, *self._followed(u)), gate)
 
     def initial_state(self, batch: int) -> State:
-        wide = _wide(self.skip)
+        like = wide(self.skip)
         return State(
-            wide.new_zeros(batch, len(self.convolution) - 1, self.inner),
-            wide.new_zeros(batch, self.inner, self.state),
+            like.new_zeros(batch, len(self.convolution) - 1, self.inner),
+            like.new_zeros(batch, self.inner, self.state),
         )
 
     def step(self, x: Tensor, state: State, shared: nn.Module | None = None) -> tuple[Tensor, State]:
@@ -122,10 +123,10 @@ class Mamba(TimeMixer):
     def _followed(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Dt, A, B and C where the convolution gave `u (..., D)`."""
         low, into, out_of = self.parameter(u).split([self.rank, self.state, self.state], dim=-1)
-        step_size = _wide(self.step_size(low))
+        step_size = wide(self.step_size(low))
         if self.step_bias is not None:
             step_size = step_size + self.step_bias
-        return F.softplus(step_size), -torch.exp(_wide(self.log_rates)), into, out_of
+        return F.softplus(step_size), -torch.exp(wide(self.log_rates)), into, out_of
 
     def _output(self, u: Tensor, y: Tensor, gate: Tensor) -> Tensor:
         return self.out((y + self.skip * u) * F.silu(gate))
@@ -145,10 +146,6 @@ def _fresh_bias(width: int) -> Tensor:
     """What softplus takes to numbers drawn evenly between the logarithms of the least and the most step."""
     step = torch.empty(width).uniform_(math.log(_LEAST_STEP), math.log(_MOST_STEP)).exp()
     return step.expm1().log()
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 Part = Mamba

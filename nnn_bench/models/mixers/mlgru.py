@@ -25,6 +25,7 @@ from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.norms import norm, norm_flops
 from nnn_bench.models.parts import Initial, Port, Site, TimeMixer
+from nnn_bench.models.precision import wide
 from nnn_bench.models.recurrence import linear_recurrence
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class MLGRU(TimeMixer):
         return self._output(x, linear_recurrence(decay, drive))
 
     def initial_state(self, batch: int) -> Tensor:
-        return _wide(next(self.parameters())).new_zeros(batch, self.width)
+        return wide(next(self.parameters())).new_zeros(batch, self.width)
 
     def step(self, x: Tensor, state: Tensor, shared: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         decay, drive = self._recurrence(x, shared)
@@ -80,7 +81,7 @@ class MLGRU(TimeMixer):
     def _recurrence(self, x: Tensor, shared: nn.Module | None) -> tuple[Tensor, Tensor]:
         """Decay and drive of the state, the same shape as `x`."""
         # in float32 at least: in half precision a gate near one would round to one, and the state never forget
-        forget, new = _wide(self.forget(x)), _wide(self.input(x))
+        forget, new = wide(self.forget(x)), wide(self.input(x))
         keep = torch.sigmoid(forget)
         if self.layer > 0:
             assert isinstance(shared, ForgetBounds)
@@ -88,7 +89,7 @@ class MLGRU(TimeMixer):
         return keep, (1 - keep) * F.silu(new)
 
     def _output(self, x: Tensor, state: Tensor) -> Tensor:
-        gate = _wide(self.gate(x))
+        gate = wide(self.gate(x))
         if self.gate_norm is not None:
             return self.out(self.gate_norm(gate) * F.silu(state))
         return self.out(torch.sigmoid(gate) * state)
@@ -103,10 +104,6 @@ class MLGRU(TimeMixer):
         if self.gate_norm is not None:
             return maps + gates + norm_flops("rms", self.width) + elementwise(self.width, 3)
         return maps + gates + elementwise(self.width, 2)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 Part = MLGRU

@@ -4,12 +4,14 @@ y = P_m(b( ... P_2(b(P_1(scale x)))))          b(x) = phi(scale x), see `models/
 
 The scaling of the input (`input_scale`) and that between the maps (`scale`) are told apart: the published high-order transformer
 scales what it takes from its heads and nothing further in, and bends (GELU) only where its maps are linear.
-Source: the feed-forward half of that network, `maps: 3`, hidden four times as wide as the heads together.
+Source: the feed-forward half of that network, `maps: 3`, hidden four times as wide as the heads together. And its Mamba: it asks
+for a high-order network without hidden layers wherever a linear one has a map, and such a network still has a first and a last
+layer, so that each map becomes two piecewise polynomials in a row with nothing between (`maps: 2, hidden: outputs`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class Options(Settings):
-    """`hidden` left out is as wide as the input."""
+    """`hidden` left out is as wide as the input; it may be as wide as the output."""
 
     maps: Annotated[int, Field(ge=2, strict=True)]
-    hidden: PositiveInt | None = None
+    hidden: PositiveInt | Literal["outputs"] | None = None
     input_scale: ScaleKind = "none"
     scale: ScaleKind = "none"
     activation: ActivationName | None = None
@@ -40,7 +42,7 @@ class Options(Settings):
 
 class ScaledChain(Chain):
     def __init__(self, options: Options, builder: Builder, port: Port):
-        hidden = options.hidden or port.inputs
+        hidden = port.outputs if options.hidden == "outputs" else options.hidden or port.inputs
         bent = None
         if options.activation is not None:
             bent = activation(options.activation, hidden, partial=False, builder=builder)

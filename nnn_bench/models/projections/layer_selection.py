@@ -23,8 +23,9 @@ from torch import Tensor
 
 from nnn_bench.models.flops import Flops, elementwise, linear
 from nnn_bench.models.parts import Port
+from nnn_bench.models.precision import wide
 from nnn_bench.models.selecting import Selecting, SelectingOptions, blocks_flops, selector_initial
-from nnn_bench.models.selection_kernels import How, Selected, choose, gumbel_like, select_in_blocks, wide
+from nnn_bench.models.selection_kernels import How, Selected, choose, gumbel_like, select_in_blocks
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder

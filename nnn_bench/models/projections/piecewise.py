@@ -28,9 +28,9 @@ from nnn_bench.config.validation import Inconsistent, Settings
 from nnn_bench.models.flops import Flops, elementwise, linear
 from nnn_bench.models.parts import Port, Projection
 from nnn_bench.models.pieces import Form, Pieces
-from nnn_bench.models.piecewise_products import closed_form, product, product_dtype
+from nnn_bench.models.piecewise_products import closed_form, product
 from nnn_bench.models.piecewise_rows import bag, table
-from nnn_bench.models.piecewise_spread import wide
+from nnn_bench.models.precision import product_dtype, wide
 from nnn_bench.models.scaling import ScaleKind, scaled, scaling_flops
 
 if TYPE_CHECKING:
