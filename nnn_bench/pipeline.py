@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.closure import source_hash
+from nnn_bench.config.closure import is_trees, source_hash
 from nnn_bench.config.errors import RunBusy, UserError, nearest
 from nnn_bench.config.expansion import Job, jobs, suite_specs, unique_specs
 from nnn_bench.config.files import digest, read_json, write_json
@@ -71,11 +71,15 @@ def check(project: Project, catalog: Catalog, suite: str) -> None:
     if read_json(stamp) == found:
         return
     from nnn_bench.budget.solver import solve
+    from nnn_bench.models.build import build
 
     for spec in specs:
-        file = str(catalog.file("variants", spec.variant))
+        file, context = str(catalog.file("variants", spec.variant)), spec.scale.context
         # the vocabulary is not known before the data is; body parameters do not depend on it
-        solve(spec.variant_config, spec.scale.body_parameters, vocabulary=256, context=spec.scale.context, file=file)
+        if is_trees(spec.model_tree):
+            build(spec.model_tree, vocabulary=256, context=context, file=file)
+        else:
+            solve(spec.variant_config, spec.scale.body_parameters, vocabulary=256, context=context, file=file)
     write_json(stamp, found)
 
 

@@ -80,12 +80,22 @@ def test_an_impossible_length_is_refused_by_its_key(limit, batch):
 def test_every_scored_target_is_scored_once_with_half_a_context_before_it(context):
     windows = EvaluationWindows(TOKENS, context, 10 * context)
     inputs, targets = (torch.cat(parts).numpy() for parts in zip(*windows.chunks(3), strict=True))
-    scored = targets[:, windows.scored_from :]
+    scored = targets[:, windows.scored]
     assert np.array_equal(targets, inputs + 1)
     assert np.array_equal(scored.ravel(), windows.scored_positions)
     assert np.array_equal(np.diff(windows.scored_positions), np.ones(scored.size - 1))
-    assert windows.scored_from + 1 >= context / 2  # inputs that the first scored target of a window has
-    assert inputs[0, 0] == 0
+    assert windows.scored.start + 1 >= context / 2  # inputs that the first scored target of a window has
+    assert windows.scored.stop == context and inputs[0, 0] == 0
+
+
+@pytest.mark.parametrize("context", [4, 9, 64])
+def test_targets_seen_from_both_sides_are_scored_once_in_the_middle(context):
+    windows = EvaluationWindows(TOKENS, context, 10 * context, ahead=0)
+    inputs, targets = (torch.cat(parts).numpy() for parts in zip(*windows.chunks(3), strict=True))
+    assert np.array_equal(targets, inputs)
+    assert np.array_equal(targets[:, windows.scored].ravel(), windows.scored_positions)
+    assert np.array_equal(np.diff(windows.scored_positions), np.ones(len(windows.scored_positions) - 1))
+    assert windows.scored.start == context // 4 and context - windows.scored.stop >= context // 4
 
 
 def test_windows_are_as_many_as_asked_for_or_as_there_are():

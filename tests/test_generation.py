@@ -54,7 +54,7 @@ def test_greedy_text_is_the_argmax_of_whole_windows(prompt):
     """Without `step`: from a fresh start, the window grows to the context, and begins anew with its last half."""
     model = small("gpt2")
     shake(model)
-    text, window = list(prompt), list(prompt[-CONTEXT // 2 :])
+    text, window = list(prompt), list(prompt[-CONTEXT:])
     with torch.no_grad():
         for _ in range(3 * CONTEXT):
             text.append(int(model(torch.tensor([window]))[0, -1].argmax()))

@@ -19,8 +19,11 @@ from nnn_bench.config.files import read_json
 from nnn_bench.config.schema import Variant
 from nnn_bench.data.store import load
 from nnn_bench.models.trees.lightgbm import LaggedTrees, Options, lagged
+from nnn_bench.pipeline import check
 from nnn_bench.report.collect import collect
 from nnn_bench.report.csv_tables import csv_tables
+from nnn_bench.report.headline import TERMINAL_HEADERS, headline_lines
+from nnn_bench.report.numbers import NONE, fixed
 from nnn_bench.report.outside import outside
 from nnn_bench.statistics.comparison import compare, write_comparison
 from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
@@ -107,7 +110,8 @@ def test_random_tokens_stay_random_to_them():
 def fitted_project(tmp_path_factory):
     """A tiny project whose study has gpt2 and trees, both with two finished seeds and their audits."""
     project = make_project(tmp_path_factory.mktemp("trees"))
-    edit(project, "studies/tiny.yaml", "[gpt2, matmul_free, selection_transformer]", "[gpt2, lightgbm]")
+    # the order is a user's choice: what is compared with nothing may well come first
+    edit(project, "studies/tiny.yaml", "[gpt2, matmul_free, selection_transformer]", "[lightgbm, gpt2]")
     edit(project, "variants/lightgbm.yaml", "rounds: 40", "rounds: 3")
     edit(project, "variants/lightgbm.yaml", "lags: 32", "lags: 4")
     catalog = Catalog(project)
@@ -159,11 +163,15 @@ def test_no_test_character_is_taken_and_a_finished_run_is_skipped(fitted_project
 
 def test_damaged_trees_are_one_line(fitted_project):
     folder = fitted_project.run(f"{trees_spec(fitted_project).key}/s1")
-    whole = (folder / "trees.txt").read_bytes()
-    (folder / "trees.txt").write_bytes(b"tree\n")
-    with pytest.raises(UserError, match="holds no whole trees; fit them again with --again"):
-        load_trained(folder, 5)
-    (folder / "trees.txt").write_bytes(whole)
+    vocabulary = load(fitted_project, "tiny", "characters").manifest.vocabulary
+    for name in ("trees.txt", "trees.json", "config.json"):  # of the last: trees of another fingerprint
+        whole = (folder / name).read_bytes()
+        told = json.loads(whole) | {"fingerprint": "0" * 64} if name == "config.json" else None
+        (folder / name).write_bytes(json.dumps(told).encode() if told else whole[: len(whole) // 2])
+        with pytest.raises(UserError, match="holds no whole trees; fit them again with --again"):
+            load_trained(folder, vocabulary)
+        (folder / name).write_bytes(whole)
+    assert load_trained(folder, vocabulary).vocabulary == vocabulary
 
 
 def test_trees_are_compared_with_nothing_and_stand_in_a_table_of_their_own(fitted_project):
@@ -180,13 +188,34 @@ def test_trees_are_compared_with_nothing_and_stand_in_a_table_of_their_own(fitte
     rows = {row["variant"]: row for row in compare(fitted_project, catalog, "tiny", "tiny")["variants"]}
     assert rows["lightgbm"]["matched"] is False and rows["lightgbm"]["difference"] is None
     assert rows["gpt2"]["matched"] is True and rows["lightgbm"]["mean"] > 0 and not rows["lightgbm"]["quarantined"]
+    result = fitted_project.run(f"{spec.key}/s0") / "result.json"
+    told = result.read_text()
+    for seed in (0, 1):  # fitted on another machine: nothing but the text was to be the same
+        path = fitted_project.run(f"{spec.key}/s{seed}") / "result.json"
+        path.write_text(path.read_text().replace('"cpu_capability": "', '"cpu_capability": "other '))
+    assert [row["matched"] for row in compare(fitted_project, catalog, "tiny", "tiny")["variants"]] == [False, True]
+    for seed in (0, 1):
+        path = fitted_project.run(f"{spec.key}/s{seed}") / "result.json"
+        path.write_text(path.read_text().replace('"cpu_capability": "other ', '"cpu_capability": "'))
+    assert result.read_text() == told
     write_comparison(fitted_project, catalog, "tiny", "tiny")
     [study] = collect(fitted_project, catalog, "tiny").studies
     assert [variant.name for variant in study.variants] == ["gpt2"]
     table = outside(study)
     assert table.rows[0][0] == "lightgbm" and table.rows[0][4] == str(3 * store.manifest.vocabulary)
+    assert table.rows[0][2] == NONE  # nothing is drawn: both seeds are the same trees
     tables = csv_tables(collect(fitted_project, catalog, "tiny"))
-    assert "lightgbm" in tables["outside.csv"] and "lightgbm" not in tables["headline.csv"]
+    assert "lightgbm" not in tables["headline.csv"] + tables["differences.csv"]
+    assert all("lightgbm" in tables[f"{name}.csv"] for name in ("outside", "runs", "curves", "audits", "receipts"))
+
+    folder = fitted_project.reports / "tiny" / "tables"
+    folder.mkdir(parents=True)
+    for name in ("headline.csv", "outside.csv"):
+        (folder / name).write_text(tables[name])
+    *_, last = headline_lines(fitted_project, "tiny")
+    told = dict(zip(TERMINAL_HEADERS, last, strict=True))
+    assert told["variant"] == "lightgbm, outside the budget" and told["audit"] == "passed" and told["seeds"] == "2/2"
+    assert told["bits per byte"] == fixed(rows["lightgbm"]["mean"]) and told["body parameters"] == NONE
 
 
 def test_the_plan_says_that_nothing_was_matched(fitted_project, monkeypatch, capsys):
@@ -196,6 +225,17 @@ def test_the_plan_says_that_nothing_was_matched(fitted_project, monkeypatch, cap
     code, out, _ = typed(monkeypatch, capsys, "plan", "tiny")
     [line] = [line.split() for line in out.splitlines() if "lightgbm" in line]
     assert code == 0 and line[1] == "outside"
+    check(fitted_project, Catalog(fitted_project), "tiny")  # what `run` does first
+    code, out, _ = typed(monkeypatch, capsys, "audit", "lightgbm", "--suite", "tiny")
+    assert code == 0 and out.startswith("lightgbm, outside the budget, as in suite tiny\n") and "FAILED" not in out
+
+
+def test_nothing_is_compared_with_trees(tmp_path):
+    project = make_project(tmp_path)
+    edit(project, "studies/tiny.yaml", "baseline: gpt2", "baseline: lightgbm")
+    edit(project, "studies/tiny.yaml", "[gpt2, matmul_free, selection_transformer]", "[lightgbm, gpt2]")
+    with pytest.raises(UserError, match=r"baseline: 'lightgbm' is matched with nothing, .* name a network"):
+        study_specs(Catalog(project), "tiny", "tiny")
 
 
 def test_knobs_belong_to_networks_and_only_to_them():

@@ -57,6 +57,12 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
             file=file,
             key="model",
         )
+    if spec.ahead == 0 != model.ahead:
+        raise UserError(
+            "sees the character at its own position, which is the target there; it asks for a study with ahead: 1 or more, not 0",
+            file=file,
+            key="model",
+        )
     if model.ahead > spec.ahead:
         raise UserError(
             f"looks {model.ahead} tokens ahead inside a block, so its target must lie as far; it asks for a study with "

@@ -128,7 +128,7 @@ def _with_hint(error: UserError, turned: Knobs, knobs: dict[str, int]) -> UserEr
         if knob is None:
             continue
         own = error.key == f"model.{knob.key}"  # the range of the option itself: no step mends that
-        if not own and re.search(rf"\b{knobs[knob.key]}\b", error.message):
+        if not own and knob.step > 1 and re.search(rf"\b{knobs[knob.key]}\b", error.message):
             message += f"; the {name} knob tries multiples of {knob.step}: set knobs.{name}.step accordingly"
     return UserError(message, file=error.file, key=error.key)
 

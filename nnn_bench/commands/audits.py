@@ -41,7 +41,9 @@ def audit(
     if as_json:
         print(json.dumps({**made.plain(), "passed": passed, "trained": trained}, indent=1))
     else:
-        print(f"{variant}, {made.facts['body_parameters']:,} body parameters, as in suite {suite}")
+        body = made.facts["body_parameters"]
+        size = "outside the budget" if body is None else f"{body:,} body parameters"
+        print(f"{variant}, {size}, as in suite {suite}")
         _print_findings(made.plain()["findings"])
         for study, told in trained.items():
             print(f"after training in study {study}")

@@ -92,6 +92,7 @@ def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str,
     """The spec of each variant of a study at the scale of a suite, in the study's order."""
     suite, study = catalog.suite(suite_name), catalog.study(study_name)
     _check_splits(catalog, study, suite, suite_name)
+    _check_baseline(catalog, study, study_name)
     return {
         name: RunSpec(
             variant=name,
@@ -140,4 +141,13 @@ def _check_splits(catalog: Catalog, study: Study, suite: Suite, suite_name: str)
             f"lower it, or raise gap in {catalog.file('datasets', study.dataset)}",
             file=catalog.file("suites", suite_name),
             key="language.context",
+        )
+
+
+def _check_baseline(catalog: Catalog, study: Study, study_name: str) -> None:
+    if catalog.variant(study.baseline).knobs is None:
+        raise UserError(
+            f"{study.baseline!r} is matched with nothing, so nothing can be compared with it; name a network",
+            file=catalog.file("studies", study_name),
+            key="baseline",
         )

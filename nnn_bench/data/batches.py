@@ -67,12 +67,14 @@ class EvaluationWindows:
     """Windows that score each of consecutive targets once, each with at least half a context behind it.
 
     Windows of `context` begin every `context - context // 2` tokens, and the targets after the first `context // 2` are scored;
-    the target of a position lies `ahead` tokens on.
+    the target of a position lies `ahead` tokens on. Where the target is the position itself (`ahead` 0), as many in the middle
+    are scored, so that each has at least a quarter of the context on either side.
     """
 
     def __init__(self, tokens: Tokens, context: int, scored_tokens: int, ahead: int = 1):
-        self.scored_from = context // 2
-        stride = context - self.scored_from
+        stride = context - context // 2
+        first = context // 2 if ahead else context // 4
+        self.scored = slice(first, first + stride)
         room = (len(tokens) - ahead - context) // stride + 1 if len(tokens) >= context + ahead else 0
         windows = min(room, max(1, scored_tokens // stride))
         if windows < 1:
@@ -87,7 +89,7 @@ class EvaluationWindows:
     @property
     def scored_positions(self) -> NDArray[np.int64]:
         """Place in the split of every scored target, in order."""
-        return (self._starts[:, None] + self._offsets[self.scored_from + self._ahead :]).ravel()
+        return (self._starts[:, None] + self._ahead + self._offsets[self.scored]).ravel()
 
     def chunks(self, windows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets `(at most windows, context)`, in order."""

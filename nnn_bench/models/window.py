@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from nnn_bench.config.component import Component
 from nnn_bench.models.flops import Flops
@@ -66,7 +67,10 @@ class WindowNetwork(LanguageModel):
 
     def forward(self, tokens: Tensor) -> Tensor:
         symbols = self._around(_symbols(tokens), torch.zeros((), dtype=tokens.dtype, device=tokens.device))
-        return self.answer_symbols(symbols.flatten(0, 1)).unflatten(0, tokens.shape)
+        around = symbols.flatten(0, 1)
+        if self.recompute_activations and self.training:
+            return checkpoint(self.answer_symbols, around, use_reentrant=False).unflatten(0, tokens.shape)
+        return self.answer_symbols(around).unflatten(0, tokens.shape)
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.look(_symbols(tokens))

@@ -117,6 +117,11 @@ class StudyView:
         return next(variant for variant in self.variants if variant.is_baseline)
 
     @property
+    def everything(self) -> list[VariantView]:
+        """What was matched, then what was not."""
+        return [*self.variants, *self.outside]
+
+    @property
     def challengers(self) -> list[VariantView]:
         """All but the baseline, the quarantined ones last."""
         others = [variant for variant in self.variants if not variant.is_baseline]

@@ -57,7 +57,7 @@ def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
 
 def _audit_rows(study: StudyView) -> Iterator[list[Cell]]:
     """A test that does not apply has neither passed nor failed."""
-    for variant in study.variants:
+    for variant in study.everything:
         for finding in variant.audit["findings"]:
             passed = None if finding["passed"] is None else truth(finding["passed"])
             yield [variant.name, finding["gate"], finding["test"], passed, finding["saw"]]
@@ -101,13 +101,13 @@ def _selection_rows(study: StudyView) -> Iterator[list[Cell]]:
 
 
 def _receipt_rows(study: StudyView) -> Iterator[list[Cell]]:
-    for variant in study.variants:
+    for variant in study.everything:
         for field, value in flat(variant.receipt):
             yield [variant.name, field, value]
 
 
 def _each_run(study: StudyView) -> Iterator[tuple[VariantView, RunView]]:
-    return ((variant, run) for variant in study.variants for run in variant.runs)
+    return ((variant, run) for variant in study.everything for run in variant.runs)
 
 
 def _csv(headers: list[str], rows: Iterator[list[Cell]]) -> str:

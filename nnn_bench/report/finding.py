@@ -90,9 +90,16 @@ def inequalities(study: StudyView) -> str:
     """What could not be made equal at the same time."""
     costs = {variant.name: variant.training_flops for variant in study.variants}
     low, high = min(costs, key=lambda name: costs[name]), max(costs, key=lambda name: costs[name])
+    rest = {
+        variant.name: variant.receipt["parameters"]["total"] - variant.receipt["parameters"]["body"]
+        for variant in study.variants
+    }
+    fewest, most = min(rest, key=lambda name: rest[name]), max(rest, key=lambda name: rest[name])
     return (
         f"Not equal: the arithmetic a run costs, from {power(costs[low])} FLOPs ({low}) "
-        f"to {power(costs[high])} ({high}), and the learning rate, which each variant's configuration sets."
+        f"to {power(costs[high])} ({high}); lookup tables and the map to the vocabulary, which stand beside the body, "
+        f"from {whole(rest[fewest])} parameters ({fewest}) to {whole(rest[most])} ({most}); and the learning rate, which each variant's "
+        "configuration sets."
     )
 
 

@@ -48,26 +48,45 @@ TERMINAL_HEADERS = [header for header in HEADERS if header not in ("nats per tok
 
 
 def headline_lines(project: Project, suite: str) -> list[list[str]]:
-    """`TERMINAL_HEADERS`, then one list of ready texts per row: ranked rows best first, then those in quarantine.
+    """`TERMINAL_HEADERS`, then one list of ready texts per row: ranked rows best first, then those in quarantine, and last what
+    stands outside the budget.
 
     Raises `UserError` when there is no report yet.
     """
-    path = project.reports / suite / "tables" / "headline.csv"
+    rows = _read(project, suite, "headline.csv")
+    several = len({row["study"] for row in rows}) > 1
+    outside = [_outside_cells(row, with_study=several) for row in _read(project, suite, "outside.csv")]
+    return [TERMINAL_HEADERS, *(_terminal_cells(row, with_study=several) for row in rows), *outside]
+
+
+def _read(project: Project, suite: str, table: str) -> list[dict[str, str]]:
+    path = project.reports / suite / "tables" / table
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            return list(csv.DictReader(file))
     except FileNotFoundError:
         raise UserError(f"is missing; make it with `nnn-bench run {suite}`", file=project.relative(path)) from None
-    several = len({row["study"] for row in rows}) > 1
-    return [TERMINAL_HEADERS, *(_terminal_cells(row, with_study=several) for row in rows)]
 
 
 def _terminal_cells(row: dict[str, str], *, with_study: bool) -> list[str]:
     """One row under `TERMINAL_HEADERS`: a name says its study, and how far ahead its targets lie, where there are several."""
     shown = dict(zip(HEADERS, headline_cells(row), strict=True))
-    far = f"\u00a0(+{row['ahead']})" if row["ahead"] != "1" else ""
+    far = {"0": "\u00a0(both sides)", "1": ""}.get(row["ahead"], f"\u00a0(+{row['ahead']})")
     shown["variant"] = f"{row['study']}/{row['name']}{far}" if with_study else row["name"]
     shown["audit"] = shown["audit"].partition(":")[0]
+    return [shown[header] for header in TERMINAL_HEADERS]
+
+
+def _outside_cells(row: dict[str, str], *, with_study: bool) -> list[str]:
+    """One row of `outside.csv` under `TERMINAL_HEADERS`, with a name that says where it stands."""
+    name = f"{row['study']}/{row['variant']}" if with_study else row["variant"]
+    shown = dict.fromkeys(TERMINAL_HEADERS, NONE) | {
+        "variant": f"{name}, outside the budget",
+        "bits per byte": fixed(_number(row["bits_per_byte"])),
+        "training\u00a0s": fixed(_number(row["training_seconds"]), 1),
+        "seeds": f"{row['seeds_ok']}/{row['seeds']}",
+        "audit": "passed" if row["audit_passed"] == "true" else "failed",
+    }
     return [shown[header] for header in TERMINAL_HEADERS]
 
 

@@ -191,7 +191,7 @@ def _variant(suite: SuiteView, variant: VariantView) -> dict[str, Any]:
 def _samples(study: StudyView) -> list[tuple[str, list[tuple[VariantView, str, str]]]]:
     """(prompt, what each variant made of it and how new that is), from the first finished seed of each variant."""
     found: dict[str, list[tuple[VariantView, str, str]]] = {}
-    for variant in [*study.variants, *study.outside]:
+    for variant in study.everything:
         for sample in variant.finished[0].result["samples"] if variant.finished else ():
             told = (variant, sample["text"], sample_words(sample))
             found.setdefault(sample["prompt"], []).append(told)

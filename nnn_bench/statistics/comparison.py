@@ -107,8 +107,8 @@ def _variant(
     A variant that failed an audit is quarantined, one of which only the text was matched stands apart: neither has a difference
     to be ranked by.
     """
-    values, receipt = _values(results), next(iter(results.values()))["receipt"]
-    matched = receipt.get("matched", True)
+    values, one = _values(results), next(iter(results.values()))
+    matched = _matched(one)
     found = estimate(list(values.values()))
     finished = [result["seconds"] for result in results.values() if result["status"] == "ok"]
     return {
@@ -127,7 +127,7 @@ def _variant(
         "matched": matched,
         "difference": _difference(values, reference) if reference is not None and audit["passed"] and matched else None,
         "seconds_mean": math.fsum(finished) / len(finished) if finished else None,
-        "receipt": receipt,
+        "receipt": one["receipt"],
     }
 
 
@@ -180,30 +180,41 @@ def _require_runs(project: Project, suite: str, specs: dict[str, RunSpec], seeds
 
 
 def _require_pairs(suite: str, results: dict[str, dict[int, dict[str, Any]]]) -> None:
-    """Every run of the study must have seen the same batches in the same environment. Seeds agree already."""
+    """Every run of the study must have seen the same batches in the same environment, and what was matched with nothing the
+    same text, wherever it was fitted. Seeds agree already."""
     firsts = {name: next(iter(runs.values())) for name, runs in results.items()}
-    first_name, first = next(iter(firsts.items()))
+    first_name = next(name for name, result in firsts.items() if _matched(result))  # the baseline is, if no other
+    first = firsts[first_name]
     for name, result in firsts.items():
-        matched = result["receipt"].get("matched", True)
-        if odd := _differing(first, result, _PAIRED if matched else _SAME_TEXT):
+        matched = _matched(result)
+        if odd := _differing(first, result, _PAIRED if matched else _SAME_TEXT, environment=matched):
             raise UserError(
                 f"{first_name} and {name} differ in {odd} and cannot be paired; "
                 f"train them again with `nnn-bench run {suite} {first_name} {name} --again`"
             )
 
 
-def _differing(first: dict[str, Any], other: dict[str, Any], fields: Iterable[str]) -> str | None:
+def _matched(result: dict[str, Any]) -> bool:
+    matched: bool = result["receipt"].get("matched", True)
+    return matched
+
+
+def _differing(
+    first: dict[str, Any], other: dict[str, Any], fields: Iterable[str], *, environment: bool = True
+) -> str | None:
     """The first fact in which two results differ, with both values: `fields` of the receipt, then the environment."""
-    ours, theirs = _facts(first, fields), _facts(other, fields)
+    ours, theirs = _facts(first, fields, environment), _facts(other, fields, environment)
     for name in ours | theirs:
         if ours.get(name) != theirs.get(name):
             return f"{name} ({ours.get(name)!r}, {theirs.get(name)!r})"
     return None
 
 
-def _facts(result: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    environment = {name: value for name, value in result["environment"].items() if name not in _HARMLESS}
-    return dict(flat({name: result["receipt"].get(name) for name in fields} | {"environment": environment}))
+def _facts(result: dict[str, Any], fields: Iterable[str], environment: bool) -> dict[str, Any]:
+    told = {name: result["receipt"].get(name) for name in fields}
+    if environment:
+        told["environment"] = {name: value for name, value in result["environment"].items() if name not in _HARMLESS}
+    return dict(flat(told))
 
 
 def _ladder(

@@ -1,8 +1,8 @@
 """Score a model on fixed windows: the same targets, with the same context, for every variant and seed.
 
-Only the second half of each window is scored, so that every scored target has at least half a context behind it; the loss
-over all positions stands beside it. Bits per byte = total nats / (ln 2 x bytes the targets stand for), which lets tokenizers
-compare.
+Only the second half of each window is scored, so that every scored target has at least half a context behind it (the middle of it
+where targets are seen from both sides); the loss over all positions stands beside it. Bits per byte = total nats / (ln 2 x bytes
+the targets stand for), which lets tokenizers compare.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def evaluate(
     """Mean loss and bits per byte on the scored half and on all positions, and the mean loss of each position."""
     losses, targets = position_losses(model, windows, environment)
     losses = losses.astype(np.float64)
-    scored = slice(windows.scored_from, None)
+    scored = windows.scored
     scored_loss, scored_bits = _mean_and_bits(losses[:, scored], targets[:, scored], token_bytes)
     all_loss, all_bits = _mean_and_bits(losses, targets, token_bytes)
     return {

@@ -72,12 +72,12 @@ def generate(
     """Ids that follow `prompt` (at least one id), without end, drawn from the `top_k` likeliest at `temperature`.
 
     When the window is full the model starts afresh on its last half, the same way for every architecture. Of a longer prompt
-    it sees the last half window.
+    it sees the last window.
     """
     model.eval()
     device, generator = _device(model), torch.Generator().manual_seed(seed)
     half = max(1, model.context // 2)
-    text = waiting = prompt[-half:]
+    text = waiting = prompt[-model.context :]
     state, room = model.initial_state(1), model.context
     while True:
         for token in waiting:

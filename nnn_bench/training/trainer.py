@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +38,7 @@ from nnn_bench.training.optimizers import carry_state, make_optimizer
 from nnn_bench.training.results import result_of
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.samples import samples_of
+from nnn_bench.training.stopping import stop_signals
 
 RECORD_ROWS = 200
 
@@ -64,7 +62,7 @@ def train_run(
         run = _Run(configuration, store, directory, environment, fingerprint, checkpoint_seconds)
         told = configuration.model_dump(mode="json")
         directory.begin({**told, "fingerprint": fingerprint, "environment": environment.facts()})
-        with _stop_signals() as stop:
+        with stop_signals() as stop:
             result = run.train(stop)
             if stop.is_set():
                 raise Terminated(f"stopped after {configuration.run_key} was finished")
@@ -269,18 +267,3 @@ class _Run:
             "density": density_curve(self.model, lambda: float(self._evaluated(self.validation)["loss"])),
             "ternary": model_occupancy(self.model),
         }
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set while the block runs; the handlers that were there come back after it."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,13 +1,17 @@
 """Fit one run of boosted trees, from its text to its result: what `trainer.py` is for networks.
 
-The same directory, record and result as any run. A round of boosting stands for a step. A fit that was killed begins again: it
-takes minutes, and what is half fitted is no prefix of what the library would have fitted in one go. The validation split is
-looked at after each round and decides nothing.
+The same directory, record and result as any run. In place of checkpoints stands `trees.txt`, in the library's own format, and
+`trees.json`, which says of which fingerprint it is and what it hashes to: handed half a file, the library ends the process. A
+round of boosting stands for a step. A fit that was killed begins again: it takes minutes, and what is half fitted is no prefix of
+what the library would have fitted in one go. The validation split is looked at after each round and decides nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import math
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +22,8 @@ import torch
 
 from nnn_bench.audit.findings import Finding
 from nnn_bench.config.closure import source_hash
-from nnn_bench.config.errors import UserError
-from nnn_bench.config.files import write_atomically
+from nnn_bench.config.errors import Terminated, UserError
+from nnn_bench.config.files import read_json, write_atomically, write_json
 from nnn_bench.data.batches import EvaluationWindows
 from nnn_bench.data.store import TokenStore
 from nnn_bench.models.build import build
@@ -30,8 +34,9 @@ from nnn_bench.training.evaluation import evaluate
 from nnn_bench.training.results import result_of
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.samples import samples_of
+from nnn_bench.training.stopping import stop_signals
 
-_FILE = "trees.txt"
+_FILE, _SEAL = "trees.txt", "trees.json"
 _RANDOM_TOKENS = 4096
 _RANDOM_ROUNDS = 5
 _RANDOM_MARGIN = 0.01  # of ln V, as for networks
@@ -56,9 +61,11 @@ def fit_run(configuration: RunConfiguration, store: TokenStore, path: Path) -> d
         directory.cut_record(0)
         started = time.time()
         trees = _built(configuration.model, store.manifest.vocabulary, configuration.scale.context)
-        seconds = _fit(trees, configuration, store, directory)
+        with stop_signals() as stop:
+            seconds = _fit(trees, configuration, store, directory, stop)
         assert trees.text is not None
         write_atomically(directory.path / _FILE, trees.text.encode())
+        write_json(directory.path / _SEAL, _seal(trees.text.encode(), fingerprint))
         scale, token_bytes = configuration.scale, np.asarray(store.manifest.token_bytes)
         scores = {
             name: evaluate(trees, EvaluationWindows(split, scale.context, scored), token_bytes, environment)
@@ -73,7 +80,7 @@ def fit_run(configuration: RunConfiguration, store: TokenStore, path: Path) -> d
             fingerprint,
             environment,
             status="ok",
-            last=_row("result", configuration, trees.options.rounds, seconds),
+            last=_row("result", configuration, count // trees.vocabulary, seconds),  # fitting may end before its rounds
             started=started,
             **scores,
             samples=samples_of(trees, store, scale, configuration.ahead, configuration.seed),
@@ -85,14 +92,16 @@ def fit_run(configuration: RunConfiguration, store: TokenStore, path: Path) -> d
 
 def load_trees(path: Path, told: dict[str, Any], vocabulary: int) -> LaggedTrees:
     """The trees of the finished run in `path`, whose configuration is `told`. Raises `UserError` when they are not whole."""
-    from lightgbm.basic import LightGBMError
-
     trees = _built(told["model"], vocabulary, told["scale"]["context"])
-    try:
-        trees.restore((path / _FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, LightGBMError):
-        raise UserError("holds no whole trees; fit them again with --again", file=path) from None
+    text = (path / _FILE).read_bytes() if (path / _FILE).is_file() else b""
+    if read_json(path / _SEAL) != _seal(text, told["fingerprint"]):
+        raise UserError("holds no whole trees; fit them again with --again", file=path)
+    trees.restore(text.decode())
     return trees
+
+
+def _seal(text: bytes, fingerprint: str) -> dict[str, str]:
+    return {"fingerprint": fingerprint, "sha256": hashlib.sha256(text).hexdigest()}
 
 
 def random_trees(model: dict[str, Any], vocabulary: int, context: int, rate: float) -> Finding:
@@ -118,8 +127,15 @@ def _built(model: dict[str, Any], vocabulary: int, context: int, rounds: int | N
     return made
 
 
-def _fit(trees: LaggedTrees, configuration: RunConfiguration, store: TokenStore, directory: RunDirectory) -> float:
-    """Fit, with a row in the record for each round; the seconds it took."""
+def _fit(
+    trees: LaggedTrees,
+    configuration: RunConfiguration,
+    store: TokenStore,
+    directory: RunDirectory,
+    stop: threading.Event,
+) -> float:
+    """Fit, with a row in the record for each round; the seconds it took. Raises `Terminated` when it is asked to stop."""
+    importlib.import_module("lightgbm")  # takes seconds of its own, before the clock runs
     scale, begun = configuration.scale, time.perf_counter()
 
     def tell(rounds: int, loss: float, validation_loss: float | None) -> None:
@@ -128,6 +144,8 @@ def _fit(trees: LaggedTrees, configuration: RunConfiguration, store: TokenStore,
         # every position of the split, with all lags behind it: no window stands in between
         told = {"loss": validation_loss, "bits_per_byte": None, "all_positions_loss": validation_loss}
         directory.append({**row, "kind": "validation", **told})
+        if stop.is_set():
+            raise Terminated(f"stopped after round {rounds} of {trees.options.rounds}; started again it begins anew")
 
     trees.fit(
         store.train[: scale.training_characters],

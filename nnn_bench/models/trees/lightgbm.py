@@ -7,7 +7,8 @@ p = softmax F(x);  logits = log((1 - e) p + e / V)          e = 1e-6: a symbol t
 Trees are grown leaf by leaf on the gradient of the cross-entropy, on the text that any run may see and on nothing else.
 Source: language-interpolation (its LightGBM example: 128 lags, 100 leaves, depth 32, 100 rounds, rate 0.1, on one book, scored on
 the book it was fitted to; its samples were drawn from a softmax of probabilities, nearly uniform, which is the garbage it shows).
-Departures: p is used as it is; lags and rounds are fewer where two cores have to do; lags stay within the context that all have.
+Departures: p is used as it is; lags, rounds and leaves are fewer where two cores have to do; lags stay within the context that
+all have.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class LaggedTrees(LanguageModel):
         self.restore(booster.model_to_string())
 
     def restore(self, text: str) -> None:
-        """Take what another one was fitted to. Raises `lightgbm.basic.LightGBMError` where that is no booster."""
+        """Take what another one was fitted to. The text must be whole: the library ends the process over half of one."""
         import lightgbm
 
         self.text, self._booster = text, lightgbm.Booster(model_str=text)
