@@ -97,7 +97,7 @@ def inequalities(study: StudyView) -> str:
     fewest, most = min(rest, key=lambda name: rest[name]), max(rest, key=lambda name: rest[name])
     return (
         f"Not equal: the arithmetic a run costs, from {power(costs[low])} FLOPs ({low}) "
-        f"to {power(costs[high])} ({high}); lookup tables and the map to the vocabulary, which stand beside the body, "
+        f"to {power(costs[high])} ({high}); what stands beside the body, lookup tables and the map to the vocabulary, "
         f"from {whole(rest[fewest])} parameters ({fewest}) to {whole(rest[most])} ({most}); and the learning rate, which each variant's "
         "configuration sets."
     )
