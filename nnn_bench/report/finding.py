@@ -98,8 +98,8 @@ def inequalities(study: StudyView) -> str:
     return (
         f"Not equal: the arithmetic a run costs, from {power(costs[low])} FLOPs ({low}) "
         f"to {power(costs[high])} ({high}); what stands beside the body, lookup tables and the map to the vocabulary, "
-        f"from {whole(rest[fewest])} parameters ({fewest}) to {whole(rest[most])} ({most}); and the learning rate, which each variant's "
-        "configuration sets."
+        f"from {whole(rest[fewest])} parameters ({fewest}) to {whole(rest[most])} ({most}); and the learning rate, which each "
+        "variant's configuration sets."
     )
 
 
