@@ -36,6 +36,7 @@ def made(inputs: int = I, outputs: int = O, **options: Any) -> Piecewise:
 
 def twins(form: str, n: int, S: int, dtype: torch.dtype = torch.float64) -> dict[str, Piecewise]:
     """The same map by every algorithm that can compute it."""
+    torch.manual_seed(0)
     names = ["dense_basis", "bag"] + (["closed_form"] if (form, n, S) == ("continuous", 2, 2) else [])
     layers = {name: made(form=form, nodes=n, segments=S, algorithm=name).to(dtype) for name in names}
     for layer in layers.values():
@@ -135,8 +136,8 @@ def test_every_algorithm_answers_as_the_published_layer(published, form, n, S, i
         name: answers(one, one.weight, *inputs(dtype=torch.float32, inside=inside))
         for name, one in twins(form, n, S, torch.float32).items()
     }
-    for name, found in single.items():
-        assert apart(found, single["bag"]) < 1e-5, name
+    for name, found in single.items():  # beyond the domain, sums of large terms lose digits in each algorithm's own order
+        assert apart(found, single["bag"]) < (1e-5 if inside else 1e-4), name
 
 
 @pytest.mark.parametrize(("form", "n", "S"), [case for case in GRID if case[2] in (2, 8)] + [("continuous", 1, 3)])

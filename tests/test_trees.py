@@ -113,7 +113,7 @@ def fitted_project(tmp_path_factory):
     # the order is a user's choice: what is compared with nothing may well come first
     edit(project, "studies/tiny.yaml", "[gpt2, matmul_free, selection_transformer]", "[lightgbm, gpt2]")
     edit(project, "variants/lightgbm.yaml", "rounds: 40", "rounds: 3")
-    edit(project, "variants/lightgbm.yaml", "lags: 32", "lags: 4")
+    edit(project, "variants/lightgbm.yaml", "lags: 16", "lags: 4")
     catalog = Catalog(project)
     for spec in study_specs(catalog, "tiny", "tiny").values():
         train_seeds(project, catalog, spec, [0, 1], 15.0)

@@ -22,7 +22,7 @@ def load_trained(path: Path, vocabulary: int) -> LanguageModel:
     directory = RunDirectory(path)
     told = read_json(directory.config)
     no_checkpoint = UserError("holds no sound checkpoint; train it again with --again", file=path)
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or "model" not in told:
         raise no_checkpoint
     if is_trees(told["model"]):
         return load_trees(path, told, vocabulary)
