@@ -25,7 +25,7 @@ ui: .venv/.installed
 	@$(BIN)/nnn-bench ui
 
 benchmarks: .venv/.installed-test
-	@for script in recurrence gpt2_step harness selection comb; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	@for script in recurrence selective_scan gpt2_step harness selection comb high_order; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf results logs .snakemake
@@ -45,4 +45,6 @@ lock: .venv/.installed-test
 
 .venv/.installed-test: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[test]'
+	@# Its layers need torch alone; what else it asks for is large, and a torchvision of another build breaks transformers.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps high-order-layers-torch==2.6.0
 	@touch $@
