@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+_LISTED = 20
 _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
 
 
@@ -36,11 +37,13 @@ class Terminated(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, or list what there is."""
+    """Say which known name was probably meant, or list what there is, as far as one line can."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
+    if len(names) > _LISTED:
+        return f"known: {', '.join(names[:_LISTED])} and {len(names) - _LISTED} more"
     return f"known: {', '.join(names)}" if names else "there is none"
 
 

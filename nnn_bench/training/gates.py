@@ -86,6 +86,7 @@ def audit_variant(catalog: Catalog, name: str, suite: str, tell: Tell) -> Audit:
     variant, file = catalog.variant(name), str(catalog.file("variants", name))
     torch.set_num_threads(catalog.suite(suite).threads_per_job)
     if is_trees(variant.model_tree):
+        build(variant.model_tree, vocabulary=_SMALL_VOCABULARY, context=scale.context, file=file)  # or refuse it
         return _unfitted(name, {"suite": suite, "body_parameters": None})
     solution = solve(variant, scale.body_parameters, vocabulary=_SMALL_VOCABULARY, context=scale.context, file=file)
     findings = audit_fresh(_fresh(name, solution.model, _SMALL_VOCABULARY, scale.context), tell)
