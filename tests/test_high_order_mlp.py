@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnn_bench.audit.static import audit_fresh
 from nnn_bench.config.errors import UserError
 from nnn_bench.models.build import build
+from nnn_bench.models.running_norm import RunningNorm
 from tests.models import small, tokens
 
 V, T = 7, 6
@@ -278,3 +279,23 @@ def test_what_cannot_be_is_refused_in_one_line(model, says):
     with pytest.raises(UserError) as found:
         build(model, vocabulary=V, context=T)
     assert f"model: model.window.{says}" in str(found.value) and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("kind", ["high_order", "high_order_input", "low_order"])
+def test_a_window_network_may_be_normalised_by_the_batches_before(kind):
+    """Nothing moves within a step, whatever else is in the batch; the next one begins with what was seen."""
+    tree = {"kind": kind, "width": 12, "layers": 1, "reach": 4, "scale": "batch"}
+    tree["projection"] = {"kind": "dense"} if kind != "high_order" else {"kind": "piecewise"}
+    tree |= {} if kind == "low_order" else {"input_projection": {"kind": "piecewise"}}
+    model = network({"window": tree}).train()
+    norms = [module for module in model.modules() if isinstance(module, RunningNorm)]
+    assert len(norms) == 2
+    for norm in norms:
+        norm.progressed(0.0)
+    first = model(ids())
+    assert torch.equal(model(ids()), first)
+    for norm in norms:
+        norm.progressed(0.5)
+    assert all(norm.updates == 1 and norm.mean.abs().max() > 0 for norm in norms)
+    assert not torch.equal(model(ids()), first)
+    assert failed(model) == set()

@@ -136,7 +136,10 @@ def test_every_algorithm_answers_as_the_published_layer(published, form, n, S, i
         name: answers(one, one.weight, *inputs(dtype=torch.float32, inside=inside))
         for name, one in twins(form, n, S, torch.float32).items()
     }
-    for name, found in single.items():  # beyond the domain, sums of large terms lose digits in each algorithm's own order
+    for (
+        name,
+        found,
+    ) in single.items():  # beyond the domain, sums of large terms lose digits in each algorithm's own order
         assert apart(found, single["bag"]) < (1e-5 if inside else 1e-4), name
 
 

@@ -5,7 +5,8 @@ h_j = P_j(scale h_{j-1}),  j = 1 .. L           P_1 .. P_{L-1} (H -> H), P_L (H 
 logits = P_out(scale h_L)                       P_out (G -> V)
 
 No bias, no other nonlinearity, no residual; logits are not scaled. `layers` is L; without one the network still bends, in P_out.
-`hidden` is G, the width of the last of them (as wide as the others unless given): by it a budget is met.
+`scale` is one of `scaling.py`, or `batch` (`running_norm.py`). `hidden` is G, the width of the last of them (as wide as the
+others unless given): by it a budget is met.
 
 With two linear pieces a map (n = 2, S = 2, continuous) this is a plain network of its time: an embedding for each place, summed,
 then dense maps of relu(x) and relu(-x) behind layer norms without gain (`piecewise_products.py`).
@@ -32,7 +33,7 @@ from nnn_bench.config.validation import Inconsistent, Settings
 from nnn_bench.models.flops import Flops
 from nnn_bench.models.number_window import NumberWindow
 from nnn_bench.models.parts import Initial, Port, Projection
-from nnn_bench.models.scaling import ScaleKind, scaled, scaling_flops
+from nnn_bench.models.running_norm import WindowScale, normaliser
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
@@ -44,7 +45,7 @@ class HighOrderOptions(Settings):
     width: PositiveInt
     hidden: PositiveInt | None = None
     layers: Annotated[int, Field(ge=0, le=16, strict=True)]
-    scale: ScaleKind = "layer"
+    scale: WindowScale = "layer"
     input_projection: Component
     projection: Component
     output_projection: Component | None = None
@@ -66,7 +67,8 @@ class HighOrderNetwork(NumberWindow):
     ):
         super().__init__(vocabulary, context, offsets, options.input_projection, options.width, builder)
         last = options.hidden or options.width
-        self.scale, self.widths = options.scale, [*[options.width] * options.layers, last]
+        self.widths = [*[options.width] * options.layers, last]
+        self.norms = nn.ModuleList(normaliser(options.scale, width) for width in self.widths)
         project = builder.projector(options.projection)
         self.hidden_maps = nn.ModuleList(
             project(Port(f"hidden_{number}", inputs, outputs, Initial((3 * inputs) ** -0.5, uniform=True)))
@@ -77,13 +79,12 @@ class HighOrderNetwork(NumberWindow):
         self.output = builder.projector(output)(Port("head", last, vocabulary))
 
     def rest(self, h: Tensor) -> Tensor:
-        for one in self._later():
-            h = one(scaled(self.scale, h))
+        for norm, one in zip(self.norms, self._later(), strict=True):
+            h = one(norm(h))
         return h
 
     def rest_flops(self) -> Flops:
-        later = zip(self._later(), self.widths, strict=True)
-        return sum((scaling_flops(self.scale, width) + one.flops() for one, width in later), Flops())
+        return sum((one.flops() for one in [*self.norms, *self._later()]), Flops())
 
     def head_parameters(self) -> Iterable[nn.Parameter]:
         return self.output.parameters() if self._dense_head else ()

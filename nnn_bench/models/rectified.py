@@ -23,7 +23,7 @@ from nnn_bench.config.recipe import PositiveInt
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.parts import Initial, Port, Projection
-from nnn_bench.models.scaling import ScaleKind, scaled, scaling_flops
+from nnn_bench.models.running_norm import WindowScale, normaliser
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
@@ -35,7 +35,7 @@ class RectifiedOptions(Settings):
     width: PositiveInt
     hidden: PositiveInt | None = None
     layers: Annotated[int, Field(ge=1, le=16, strict=True)] = 1
-    scale: ScaleKind = "layer"
+    scale: WindowScale = "layer"
     projection: Component
     output_projection: Component | None = None
 
@@ -46,7 +46,8 @@ class Rectified(nn.Module):
     def __init__(self, options: RectifiedOptions, builder: Builder, vocabulary: int):
         super().__init__()
         G = options.hidden or options.width
-        self.scale, self.widths = options.scale, [options.width, *[G] * options.layers]
+        self.widths = [options.width, *[G] * options.layers]
+        self.norms = nn.ModuleList(normaliser(options.scale, width) for width in self.widths)
         project = builder.projector(options.projection)
         self.maps = nn.ModuleList(
             project(Port(f"hidden_{number}", inputs, G, Initial((3 * inputs) ** -0.5, uniform=True)))
@@ -58,14 +59,14 @@ class Rectified(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *later = self._all()
-        z = first(scaled(self.scale, x))
-        for one in later:
-            z = one(scaled(self.scale, z).relu())
+        nearest, *deeper = self.norms
+        z = first(nearest(x))
+        for norm, one in zip(deeper, later, strict=True):
+            z = one(norm(z).relu())
         return z
 
     def flops(self) -> Flops:
-        scaling = sum((scaling_flops(self.scale, width) for width in self.widths), Flops())
-        return sum((one.flops() for one in self._all()), scaling) + elementwise(sum(self.widths[1:]))
+        return sum((one.flops() for one in [*self.norms, *self._all()]), elementwise(sum(self.widths[1:])))
 
     def head_parameters(self) -> Iterable[nn.Parameter]:
         """The map to the vocabulary where it is dense: any other is body, so that no capacity hides in it."""

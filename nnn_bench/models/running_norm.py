@@ -16,11 +16,16 @@ the number of channels in the place of the epsilon.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from nnn_bench.models.flops import Flops, elementwise
 from nnn_bench.models.parts import Part
+from nnn_bench.models.scaling import ScaleKind, Scaling
+
+WindowScale = ScaleKind | Literal["batch"]
 
 _LEAST = 1e-5
 _RATE = 0.1
@@ -78,3 +83,8 @@ class RunningNorm(Part):
     def flops(self) -> Flops:
         """Per vector: scaled, and shifted."""
         return elementwise(2 * len(self.gain))
+
+
+def normaliser(kind: WindowScale, width: int) -> RunningNorm | Scaling:
+    """What normalises vectors of `width` in a window network: by themselves, or by the batches before."""
+    return RunningNorm(width) if kind == "batch" else Scaling(kind, width)

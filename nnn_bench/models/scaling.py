@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnn_bench.models.flops import Flops, elementwise
 
@@ -40,3 +40,18 @@ def scaled(kind: ScaleKind, x: Tensor) -> Tensor:
 
 def scaling_flops(kind: ScaleKind, width: int) -> Flops:
     return elementwise(width, _OPERATIONS[kind])
+
+
+class Scaling(nn.Module):
+    """`scaled` as a module, for those who may have a norm with parameters in its place."""
+
+    def __init__(self, kind: ScaleKind, width: int):
+        super().__init__()
+        self.kind, self.width = kind, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scaled(self.kind, x)
+
+    def flops(self) -> Flops:
+        """Per vector."""
+        return scaling_flops(self.kind, self.width)

@@ -6,7 +6,7 @@ logits = H [x_m] + b                                            `models/convolut
 
 Nothing overlaps and nothing is pooled: kernels are as long as strides, and all that is left of the window after the last layer is
 read at once. `normalization`, of each place over its channels: `batch`, by the mean and variance of each channel in the batches
-before (`models/running_norm.py`), `layer` or `maxabs` of the place itself (`models/scaling.py`).
+before (`models/running_norm.py`), the others of the place itself (`models/scaling.py`).
 
 Source: language-interpolation (high_order_conv: window 10,000, channels 10, 100, 100, kernels and strides of 10, n = 2, S = 128,
 10, 10; 1,351,448 parameters for V = 128). It cannot be run there: its configuration asks for a normalization that is refused.
@@ -17,42 +17,35 @@ numbers are small, and half of the weights, those of the outer segments, hear no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from nnn_bench.models.convolution_window import ConvolutionOptions, ConvolutionWindow
 from nnn_bench.models.flops import Flops
-from nnn_bench.models.running_norm import RunningNorm
-from nnn_bench.models.scaling import scaled, scaling_flops
+from nnn_bench.models.running_norm import RunningNorm, WindowScale, normaliser
+from nnn_bench.models.scaling import Scaling
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
 
 
 class Options(ConvolutionOptions):
-    normalization: Literal["batch", "layer", "maxabs"] = "batch"
+    normalization: WindowScale = "batch"
 
 
 class SparseConvolution(ConvolutionWindow):
     def __init__(self, options: Options, builder: Builder, vocabulary: int, context: int):
         super().__init__(options, builder, vocabulary, context, [0] * len(options.kernels))
-        self.normalization = options.normalization
-        self.norms = nn.ModuleList()
-        if options.normalization == "batch":
-            self.norms.extend(RunningNorm(width) for width in self.widths[1:])
+        self.norms = nn.ModuleList(normaliser(options.normalization, width) for width in self.widths[1:])
 
     def normalised(self, layer: int, x: Tensor) -> Tensor:
-        if self.normalization == "batch":
-            y: Tensor = self.norms[layer](x)
-            return y
-        return scaled(self.normalization, x)
+        y: Tensor = self.norms[layer](x)
+        return y
 
     def normalising_flops(self, layer: int) -> Flops:
-        if self.normalization == "batch":
-            norm: RunningNorm = self.norms[layer]  # type: ignore[assignment]
-            return norm.flops() * self.places[layer].outputs
-        return scaling_flops(self.normalization, self.widths[layer + 1]) * self.places[layer].outputs
+        norm: RunningNorm | Scaling = self.norms[layer]  # type: ignore[assignment]
+        return norm.flops() * self.places[layer].outputs
 
 
 Part = SparseConvolution
