@@ -15,6 +15,7 @@ from nnn_bench.config.paths import Project
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.models.parts import Part
+from nnn_bench.models.pieces import Pieces
 
 CATALOG = Catalog(Project.find())
 #: All networks; trees, which have no knobs, are tested in their own file.
@@ -106,3 +107,11 @@ def adding(module: torch.nn.Module, x: torch.Tensor, *more: Any) -> tuple[Any, l
     for part in parts:
         part.auxiliary = None
     return answer, added
+
+
+def spread(pieces: Pieces, x: torch.Tensor) -> torch.Tensor:
+    """What each weight of a piecewise polynomial is multiplied by at every number in `x`, `(..., V)`: mostly zero."""
+    first, t = pieces.located(x)
+    places = first.unsqueeze(-1) + torch.arange(pieces.nodes)
+    basis = pieces.basis(t)
+    return basis.new_zeros(*x.shape, pieces.weights).scatter(-1, places, basis)

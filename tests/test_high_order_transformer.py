@@ -16,7 +16,7 @@ from nnn_bench.models.mixers.attention import Options as AttentionOptions
 from nnn_bench.models.parts import Site
 from nnn_bench.models.pieces import Pieces
 from nnn_bench.models.scaling import scaled
-from tests.models import small, stepped
+from tests.models import small, spread, stepped
 
 LINEAR = {"kind": "piecewise", "nodes": 2, "segments": 2}
 DENSE = {"kind": "dense"}
@@ -127,7 +127,7 @@ def test_a_character_is_a_number_in_the_middle_of_its_segment(form, nodes):
     first, t = pieces.located(numbers)
     assert first.tolist() == [c * pieces.stride for c in range(V)] and t.abs().max() < 1e-12
     with torch.no_grad():
-        expected = model.embedding_maps(scaled("layer", pieces.spread(numbers) @ model.embedding))
+        expected = model.embedding_maps(scaled("layer", spread(pieces, numbers) @ model.embedding))
         assert (model.vectors(torch.arange(V)) - expected).abs().max() < 1e-9
 
 

@@ -18,6 +18,7 @@ from nnn_bench.models.build import Builder
 from nnn_bench.models.parts import Port
 from nnn_bench.models.pieces import Pieces, mirrored
 from nnn_bench.models.projections.piecewise import Piecewise
+from tests.models import spread
 
 I, O = 5, 7  # noqa: E741
 GRID = [
@@ -152,9 +153,9 @@ def test_every_algorithm_is_the_equation_to_the_last_digits(form, n, S):
         assert apart(answers(layer, layer.weight, x, upstream), expected) < 1e-12, name
         y, of_weight, of_x = answers(layer, layer.weight, x.view(3, 1, I), upstream.view(3, 1, O))
         assert y.shape == (3, 1, O) and apart([y.view(3, O), of_weight, of_x.view(3, I)], expected) < 1e-12, name
-    spread = layers["bag"].pieces.spread(x)
-    assert apart([torch.einsum("biv,vio->bo", spread, layers["bag"].weight)], expected[:1]) < 1e-12
-    assert torch.allclose(spread.sum(-1), torch.ones(3, I, dtype=torch.float64))
+    basis = spread(layers["bag"].pieces, x)
+    assert apart([torch.einsum("biv,vio->bo", basis, layers["bag"].weight)], expected[:1]) < 1e-12
+    assert torch.allclose(basis.sum(-1), torch.ones(3, I, dtype=torch.float64))
     if n == 1:
         assert expected[2].abs().max() == 0
 

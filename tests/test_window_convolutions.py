@@ -16,7 +16,7 @@ from nnn_bench.models.pairing_tree import all_windows, one_window, pairs_of_all,
 from nnn_bench.models.pieces import Pieces, mirrored
 from nnn_bench.models.running_norm import RunningNorm
 from nnn_bench.models.scaling import scaled
-from tests.models import small, stepped, with_options
+from tests.models import small, spread, stepped, with_options
 
 V, T, N = 6, 11, 4
 DENSE = {"kind": "dense"}
@@ -63,9 +63,9 @@ def convolved(x, layer, segments):
     """A layer as it is published: each channel `(N, C, L)` spread over its basis, then a convolution."""
     weight, kernel, stride = layer.map.weight, layer.place.kernel, layer.place.stride  # (V, K C, O)
     pieces = Pieces("continuous", 2, segments)
-    spread = pieces.spread(mirrored(x)).permute(0, 1, 3, 2).flatten(1, 2)  # (N, C V, L)
+    basis = spread(pieces, mirrored(x)).permute(0, 1, 3, 2).flatten(1, 2)  # (N, C V, L)
     own = weight.unflatten(1, (kernel, -1)).permute(3, 2, 0, 1).flatten(1, 2)  # (O, C V, K)
-    return F.conv1d(spread, own, stride=stride)
+    return F.conv1d(basis, own, stride=stride)
 
 
 def windows(ids, reach):

@@ -111,13 +111,6 @@ class Pieces:
         rounding = 2 * self.segments * torch.finfo(numbers.dtype).eps
         return first, self.basis(torch.where(t.abs() <= rounding, 0.0, t))
 
-    def spread(self, x: Tensor) -> Tensor:
-        """What each weight is multiplied by at every number in `x`, `(..., V)`: n values, zero elsewhere."""
-        first, t = self.located(x)
-        places = first.unsqueeze(-1) + torch.arange(self.nodes, device=x.device)
-        basis = self.basis(t)
-        return basis.new_zeros(*x.shape, self.weights).scatter(-1, places, basis)
-
 
 def mirrored(x: Tensor) -> Tensor:
     """`x` folded into [-1, 1] like light between two mirrors: a triangle wave of period 4."""
