@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from benchmarks.timing import arguments, interleaved, publish, row
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.datasets import CharacterTokens, Dataset
 from nnn_bench.config.expansion import RunSpec, study_specs
 from nnn_bench.config.paths import Project
-from nnn_bench.config.schema import Dataset
 from nnn_bench.data.batches import TrainingBatches
 from nnn_bench.data.store import TokenStore, load
 from nnn_bench.models.build import build
@@ -41,7 +41,7 @@ def tiny_store(folder: Path) -> tuple[Project, TokenStore, Dataset]:
     dataset = Dataset.model_validate(
         {"summary": "-", "licence": "-", "citation": "-", "source": {"kind": "file", "path": "text.txt"}}
     )
-    prepare("letters", dataset, "characters", project)
+    prepare("letters", dataset, "characters", CharacterTokens(kind="characters"), project)
     return project, load(project, "letters", "characters"), dataset
 
 
@@ -67,9 +67,7 @@ def bare_loop(config: RunConfiguration, store: TokenStore) -> None:
     torch.manual_seed(0)
     model = build(config.model, vocabulary=store.manifest.vocabulary, context=config.scale.context)
     optimizer = make_optimizer(model, config.training.optimizer, config.learning_rate)
-    batches = TrainingBatches(
-        store.train, config.scale.context, config.scale.batch, 0, config.scale.training_characters
-    )
+    batches = TrainingBatches(store.seen(config.scale.training_characters), config.scale.context, config.scale.batch, 0)
     for step in range(config.steps):
         inputs, targets = batches.batch_at(step)
         optimizer.zero_grad(set_to_none=True)

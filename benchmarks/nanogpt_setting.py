@@ -41,7 +41,7 @@ def main() -> None:
         model,
         model,
         make_optimizer(model, training.optimizer, 1e-3),
-        TrainingBatches(text[:cut], CONTEXT, BATCH, chosen.seed, cut),
+        TrainingBatches(text[:cut], CONTEXT, BATCH, chosen.seed),
         training,
         environment,
         1e-3,

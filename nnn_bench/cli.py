@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from nnn_bench.commands import audits, generation, packing, tracking, work
+from nnn_bench.commands import audits, conversion, data, generation, packing, tokenizers, tracking, work
 from nnn_bench.config.errors import RunBusy, Terminated, UserError
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED
 
@@ -40,7 +40,12 @@ app.command()(work.report)
 app.command()(packing.pack)
 app.command()(generation.generate)
 app.command()(tracking.ui)
-data_app.command("prepare")(work.data_prepare)
+data_app.command("list")(data.data_list)
+data_app.command("fetch")(data.data_fetch)
+data_app.command("check")(data.data_check)
+data_app.command("prepare")(data.data_prepare)
+data_app.command("convert")(conversion.data_convert)
+data_app.command("tokenizer")(tokenizers.data_tokenizer)
 track_app.command("init")(tracking.track_init)
 track_app.command("publish")(tracking.track_publish)
 track_app.command("rebuild")(tracking.track_rebuild)

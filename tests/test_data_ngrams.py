@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.datasets import CharacterTokens
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
+from nnn_bench.config.recipe import LanguageScale
 from nnn_bench.data.ngrams import NgramModel, ladder
 from nnn_bench.data.prepare import prepare
 from nnn_bench.data.store import load
 from tests.tiny_project import make_project
 
 V = 7
+
+CHARACTERS = CharacterTokens(kind="characters")
 
 
 def generated(length: int, seed: int = 0, vocabulary: int = V) -> np.ndarray:
@@ -103,15 +107,27 @@ def test_a_big_vocabulary_does_not_overflow():
     assert found[5] == pytest.approx(expected, rel=1e-12)
 
 
+def scale(**changes) -> LanguageScale:
+    sizes = {
+        "body_parameters": 1,
+        "context": 16,
+        "training_characters": 3000,
+        "tokens": 1,
+        "batch": 1,
+        "test_tokens": 256,
+    }
+    return LanguageScale(**{**sizes, **changes})
+
+
 @pytest.fixture
 def store(tmp_path):
     project = make_project(tmp_path)
-    prepare("tiny", Catalog(project).dataset("tiny"), "characters", project)
+    prepare("tiny", Catalog(project).dataset("tiny"), "characters", CHARACTERS, project)
     return load(project, "tiny", "characters")
 
 
 def test_the_ladder_counts_what_a_run_may_see_and_scores_what_it_is_scored_on(store):
-    counted = ladder(store, context=16, training_characters=3000, test_tokens=256)
+    counted = ladder(store, scale())
     assert {key: counted[key] for key in ("dataset", "tokenizer", "training_characters", "context", "floor_order")} == {
         "dataset": "tiny",
         "tokenizer": "characters",
@@ -132,15 +148,15 @@ def test_the_ladder_counts_what_a_run_may_see_and_scores_what_it_is_scored_on(st
         assert row["contexts"] == len({tuple(train[i - n + 1 : i]) for i in range(n - 1, 3000)})
 
 
-@pytest.mark.parametrize("characters", [0, 5, 10**6])
+@pytest.mark.parametrize("characters", [1, 5, 10**6])
 def test_a_length_that_cannot_be_counted_is_refused(store, characters):
     with pytest.raises(UserError, match=r"^language\.training_characters: "):
-        ladder(store, context=16, training_characters=characters, test_tokens=256)
+        ladder(store, scale(training_characters=characters))
 
 
 def test_a_context_longer_than_the_test_split_is_refused(store):
     with pytest.raises(UserError, match=r"^language\.context: "):
-        ladder(store, context=len(store.test), training_characters=3000, test_tokens=256)
+        ladder(store, scale(context=len(store.test)))
 
 
 @pytest.mark.slow
@@ -150,6 +166,7 @@ def test_shakespeare_costs_what_it_is_known_to_cost(tmp_path):
     project = Project(tmp_path)
     if (checkout.cache / "downloads").is_dir():  # what is there is not fetched again
         shutil.copytree(checkout.cache / "downloads", project.cache / "downloads")
-    prepare("shakespeare", Catalog(checkout).dataset("shakespeare"), "characters", project)
-    orders = ladder(load(project, "shakespeare", "characters"), 128, 250_000, 131_072)["orders"]
+    prepare("shakespeare", Catalog(checkout).dataset("shakespeare"), "characters", CHARACTERS, project)
+    seen = scale(context=128, training_characters=250_000, test_tokens=131_072)
+    orders = ladder(load(project, "shakespeare", "characters"), seen)["orders"]
     assert [row["loss"] for row in orders[1:5]] == pytest.approx([2.60, 2.27, 2.10, 2.11], abs=0.1)

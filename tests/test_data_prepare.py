@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnn_bench.config.datasets import CharacterTokens, Dataset
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.config.schema import Dataset
-from nnn_bench.data.cleaning import clean
+from nnn_bench.data.names import SPLITS
 from nnn_bench.data.prepare import prepare
-from nnn_bench.data.store import SPLITS, TokenStore, load
+from nnn_bench.data.store import TokenStore, load
+from nnn_bench.data.tokenizers import characters
+from nnn_bench.data.tokenizers.characters import Tokenizer
 
 GAP = 10
+CHARACTERS = CharacterTokens(kind="characters")
 TEXT = "".join(f"line {number}: all's well\n" for number in range(60)).ljust(1000, "x")[:1000]
 
 
@@ -34,14 +39,14 @@ def project(tmp_path):
 
 
 def made(project: Project, **changes) -> TokenStore:
-    prepare("tiny", described(**changes), "characters", project)
+    prepare("tiny", described(**changes), "characters", CHARACTERS, project)
     return load(project, "tiny", "characters")
 
 
 def refused(project: Project, **changes) -> str:
     """The one line said, after seeing that no store was left."""
     with pytest.raises(UserError) as error:
-        prepare("tiny", described(**changes), "characters", project)
+        prepare("tiny", described(**changes), "characters", CHARACTERS, project)
     assert "\n" not in str(error.value)
     assert not (project.tokens("tiny", "characters") / "manifest.json").exists()
     return str(error.value)
@@ -134,9 +139,9 @@ def stamps(project: Project) -> dict[str, int]:
 
 
 def test_a_sound_store_is_kept_and_words_do_not_remake_it(project):
-    first = prepare("tiny", described(), "characters", project)
+    first = prepare("tiny", described(), "characters", CHARACTERS, project)
     before = stamps(project)
-    assert prepare("tiny", described(summary="other", citation="words"), "characters", project) == first
+    assert prepare("tiny", described(summary="other", citation="words"), "characters", CHARACTERS, project) == first
     assert stamps(project) == before
 
 
@@ -168,8 +173,78 @@ def test_a_lost_file_is_told_with_its_repair_and_made_again(project, name):
 
 
 def unrepaired(project: Project) -> None:
-    with pytest.raises(UserError, match="`nnn-bench data prepare tiny`"):
+    with pytest.raises(UserError, match="`nnn-bench data prepare tiny --tokenizer characters`"):
         load(project, "tiny", "characters")
+
+
+class Counting(Tokenizer):
+    """Characters that count what they encode, and stop the process when they have done enough."""
+
+    done = 0
+    stop: float = math.inf
+
+    def encode_all(self, texts):
+        if Counting.done >= Counting.stop:
+            raise KeyboardInterrupt
+        Counting.done += sum(map(len, texts))
+        return super().encode_all(texts)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """Small blocks, a note after each, and a tokenizer that counts."""
+    monkeypatch.setattr(characters, "Tokenizer", Counting)
+    monkeypatch.setattr("nnn_bench.data.shards.NOTE_EVERY", 1)
+    monkeypatch.setattr("nnn_bench.data.prepare._BLOCK", 16)
+    monkeypatch.setattr("nnn_bench.data.prepare._BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr(Counting, "done", 0)
+    return Counting
+
+
+def shards(project: Project) -> dict[str, bytes]:
+    folder = project.tokens("tiny", "characters")
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+
+
+def test_a_stopped_process_goes_on_where_it_was_to_the_same_bytes(project, counting, monkeypatch):
+    made(project)
+    expected, everything = shards(project), counting.done
+    assert everything == 680 + 100 + 200
+    for stop in (100, 700, 850):  # in the training split, the validation split, the test split
+        (project.tokens("tiny", "characters") / "manifest.json").unlink()
+        monkeypatch.setattr(counting, "done", 0)
+        monkeypatch.setattr(counting, "stop", stop)
+        with pytest.raises(KeyboardInterrupt):
+            made(project)
+        first = counting.done
+        monkeypatch.setattr(counting, "stop", math.inf)
+        made(project)
+        assert shards(project) == expected
+        assert counting.done - everything <= 2 * 32 < first  # of what was done, no more than is encoded ahead
+
+
+def test_what_was_left_is_not_used_for_another_text(project, counting, monkeypatch):
+    monkeypatch.setattr(counting, "stop", 100)
+    with pytest.raises(KeyboardInterrupt):
+        made(project)
+    (project.root / "text.txt").write_text(TEXT[::-1], encoding="utf-8")
+    monkeypatch.setattr(counting, "stop", math.inf)
+    assert texts(made(project))["train"] == TEXT[::-1][:680]
+
+
+def test_an_error_leaves_what_was_there_and_nothing_else(project, monkeypatch):
+    made(project)
+    expected = shards(project)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nnn_bench.data.shards.os.fsync", full)
+    with pytest.raises(UserError, match=r"cannot be written: No space left on device; nothing was lost"):
+        made(project, gap=20)
+    monkeypatch.undo()
+    assert shards(project) == expected
+    assert made(project, gap=20).manifest.splits["train"].tokens == 660
 
 
 def test_two_processes_may_prepare_at_once(project):
@@ -177,8 +252,9 @@ def test_two_processes_may_prepare_at_once(project):
     (project.root / "text.txt").write_text(text, encoding="utf-8")
     program = (
         "import sys; from pathlib import Path; from nnn_bench.config.paths import Project; "
-        "from nnn_bench.config.schema import Dataset; from nnn_bench.data.prepare import prepare; "
-        "print(prepare('tiny', Dataset.model_validate_json(sys.argv[2]), 'characters', Project(Path(sys.argv[1]))).fingerprint)"
+        "from nnn_bench.config.datasets import CharacterTokens, Dataset; from nnn_bench.data.prepare import prepare; "
+        "print(prepare('tiny', Dataset.model_validate_json(sys.argv[2]), 'characters', CharacterTokens(kind='characters'), "
+        "Project(Path(sys.argv[1]))).fingerprint)"
     )
     words = [sys.executable, "-c", program, str(project.root), described().model_dump_json()]
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -189,23 +265,10 @@ def test_two_processes_may_prepare_at_once(project):
 
 
 def test_a_store_that_was_never_made_says_how_to_make_it(project):
-    with pytest.raises(UserError, match=r"\.cache/tokens/tiny\.characters.*`nnn-bench data prepare tiny`"):
+    with pytest.raises(
+        UserError, match=r"\.cache/tokens/tiny\.characters.*`nnn-bench data prepare tiny --tokenizer characters`"
+    ):
         load(project, "tiny", "characters")
-
-
-def test_a_play_in_markdown_becomes_names_and_lines():
-    play = "# The Play\r\n\r\n\r\n\r\n## ACT I\n\n**FIRST LORD**  \nGood morrow;\\--so  \nsay I.\n\n**PAGE**  \nAy.\n"
-    cleaned = clean(play.replace("\r\n", "\n"), "markdown_play")
-    assert cleaned == "The Play\n\nACT I\n\nFIRST LORD:\nGood morrow;--so\nsay I.\n\nPAGE:\nAy.\n"
-    assert clean(cleaned, "markdown_play") == cleaned
-
-
-def test_no_mark_of_markdown_is_left_and_no_word_is_lost():
-    play = "_Enter HAMLET, and\nothers_\n\n**HAMLET**  \n_\\[Aside]_  \nA little more than kin.\n"
-    cleaned = clean(play, "markdown_play")
-    assert not set("*_#\\") & set(cleaned)
-    for word in ("Enter HAMLET, and\nothers", "HAMLET:\n", "Aside", "A little more than kin.\n"):
-        assert word in cleaned
 
 
 def test_the_manifest_is_plain_json(project):

@@ -116,10 +116,10 @@ def test_a_network_without_steps_has_no_sample(finished):
     writer = open_writer(project, project.run(keys["tiny"]))
     model, store = writer.model, writer.store
     scale = LanguageScale(body_parameters=1, context=8, training_characters=100, tokens=1, batch=1, sample_tokens=5)
-    assert len(samples_of(model, store, scale, 1, 0)[0]["text"]) == 5
-    assert samples_of(model, store, scale.model_copy(update={"sample_tokens": 0}), 1, 0) == []
+    assert len(samples_of(model, store, scale, "next", 1, 0)[0]["text"]) == 5
+    assert samples_of(model, store, scale.model_copy(update={"sample_tokens": 0}), "next", 1, 0) == []
     model.streams = False
-    assert samples_of(model, store, scale, 1, 0) == []
+    assert samples_of(model, store, scale, "next", 1, 0) == []
 
 
 def test_generate_writes_what_the_network_draws(finished, monkeypatch, capsys):
@@ -130,7 +130,7 @@ def test_generate_writes_what_the_network_draws(finished, monkeypatch, capsys):
     writer = open_writer(project, project.run(keys["tiny"]))
     texts = [
         writer.store.decode(
-            sample(writer.model, writer.tokenizer.encode(prompt).tolist(), 40, seed=3, temperature=1.0, top_k=4)
+            sample(writer.model, writer.store.tokenizer.encode(prompt).tolist(), 40, seed=3, temperature=1.0, top_k=4)
         )
         for prompt in ("the cat ", "a")
     ]
@@ -171,7 +171,7 @@ def test_a_centered_network_shows_each_pass(finished, monkeypatch, capsys):
     code, out, _ = called(finished, monkeypatch, capsys, "around", "--prompt", "the old cat", "--passes", "3")
     project, keys = finished
     writer = open_writer(project, project.run(keys["around"]))
-    ids = writer.tokenizer.encode("the old cat").tolist()
+    ids = writer.store.tokenizer.encode("the old cat").tolist()
     passes = [writer.store.decode(one) for one in rewrite(writer.model, ids, 3, seed=0, temperature=1.0, top_k=5)]
     shown = "".join(f"pass {number}: {text}\n" for number, text in enumerate(passes, start=1))
     assert code == 0 and out.startswith(f"--- prompt: 'the old cat'\n{shown}") and len(passes[-1]) == 11
@@ -228,7 +228,7 @@ def test_what_cannot_write_is_one_line_and_exit_code_2(finished, monkeypatch, ca
         (["tiny", "--prompt", "QQ"], "--prompt: 'QQ' holds no character that the training text holds"),
         (["tiny", "--prompt", "QQcat", "--prompt", ""], "--prompt: '' holds no character"),
         (["around", "--tokens", "9"], "--tokens: a network that answers from both sides"),
-        (["around", "--prompt", "cat " * 5], "--prompt: has 20 characters; "),
+        (["around", "--prompt", "cat " * 5], "--prompt: has 20 tokens; "),
         (["far"], "gpt2 was trained to predict 3 tokens ahead, so it has no next token to write"),
         ([keys["tiny"].replace("gpt2", "gpt3")], f"did you mean '{keys['tiny']}'?"),
         (["x" * 5000], "there is no run 'xxx"),

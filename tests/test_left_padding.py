@@ -7,10 +7,10 @@ import torch
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.expansion import study_specs
-from nnn_bench.data.batches import TrainingBatches
+from nnn_bench.data.batches import MASKED, TrainingBatches
 from nnn_bench.data.store import load
 from nnn_bench.training.job import make_plan, run_configuration
-from nnn_bench.training.loop import MASKED, PADDING
+from nnn_bench.training.loop import PADDING
 from nnn_bench.training.trainer import train_run
 from tests.models import tokens, with_options
 from tests.tiny_project import edit, make_project
@@ -19,7 +19,7 @@ T, ROWS = 8, 5
 
 
 def batches(seed=0):
-    return TrainingBatches(np.arange(400, dtype=np.uint16), T, ROWS, seed, 400)
+    return TrainingBatches(np.arange(400, dtype=np.uint16), T, ROWS, seed)
 
 
 def padded(made, step):

@@ -11,9 +11,10 @@ from nnn_bench.report.audits import audit_rows
 from nnn_bench.report.collect import RunView, StudyView, VariantView
 from nnn_bench.report.figure_style import themed, variant_line
 from nnn_bench.report.figures import along
-from nnn_bench.report.finding import difference_words, distance_note, findings, warning
+from nnn_bench.report.finding import difference_words, findings, warning
 from nnn_bench.report.page import TEMPLATES
 from nnn_bench.report.tables import markdown_text
+from nnn_bench.report.target import target_equalities, target_note, target_title
 from nnn_bench.statistics.records import flat
 
 
@@ -36,10 +37,12 @@ def _difference(low: float | None, high: float | None) -> dict:
     return {"mean": ((low or 0.0) + (high or 0.0)) / 2, "interval": interval, "p": 0.01, "seeds": [0, 1]}
 
 
-def _study(baseline: VariantView, *others: VariantView, conclusive: bool = True, ahead: int = 1) -> StudyView:
+def _study(
+    baseline: VariantView, *others: VariantView, conclusive: bool = True, ahead: int = 1, objective: str = "next"
+) -> StudyView:
     ladder = {"floor_order": 3, "orders": [{"order": 3, "bits_per_byte": 3.0}]}
     comparison = {"ladder": ladder, "conclusive": conclusive, "dataset": "plays", "baseline": baseline.name}
-    comparison["ahead"] = ahead
+    comparison |= {"ahead": ahead, "objective": objective}
     return StudyView("language", comparison, [baseline, *others], [])
 
 
@@ -134,11 +137,23 @@ def test_marks_take_both_gates_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("objective", "title", "says"),
+    [("answers", "Answers alone", "what an assistant says"), ("aligned", "Answers beside questions", "A control.")],
+)
+def test_an_objective_of_its_own_is_told_with_its_share(objective: str, title: str, says: str) -> None:
+    study = _study(_variant("gpt2", 2.5, None), objective=objective)
+    study.baseline.row["receipt"] = {"predicted_share": 0.4}
+    assert says in (target_note(study) or "") and "never to be set beside" in (target_note(study) or "")
+    assert target_title(study) == title
+    assert target_equalities(study)[0][1].endswith("40% of the positions of a run have one")
+
+
 def test_a_far_target_is_said_in_the_first_sentence() -> None:
     study = _study(_variant("gpt2", 2.5, None), ahead=16)
     assert "on unseen text of plays, 16 tokens after the position that predicts them" in findings(study)[0]
-    assert "never to be set beside next-token losses" in (distance_note(study) or "")
-    assert distance_note(_study(_variant("gpt2", 2.5, None))) is None
+    assert "never to be set beside next-token losses" in (target_note(study) or "")
+    assert target_note(_study(_variant("gpt2", 2.5, None))) is None
 
 
 def test_no_two_variants_are_drawn_alike_even_without_colour() -> None:

@@ -184,7 +184,7 @@ def test_trees_are_compared_with_nothing_and_stand_in_a_table_of_their_own(fitte
     scale, path = spec.scale, ladder_file(fitted_project, spec.ladder_key)
     path.parent.mkdir(parents=True, exist_ok=True)
     store = load(fitted_project, "tiny", "characters")
-    path.write_text(json.dumps(ladder(store, scale.context, scale.training_characters, scale.test_tokens)))
+    path.write_text(json.dumps(ladder(store, scale)))
     rows = {row["variant"]: row for row in compare(fitted_project, catalog, "tiny", "tiny")["variants"]}
     assert rows["lightgbm"]["matched"] is False and rows["lightgbm"]["difference"] is None
     assert rows["gpt2"]["matched"] is True and rows["lightgbm"]["mean"] > 0 and not rows["lightgbm"]["quarantined"]

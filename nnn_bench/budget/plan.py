@@ -20,6 +20,10 @@ class Budgeted(Settings):
 
     content_sha256: str
     vocabulary: int = Field(ge=2)
+    origin: dict[str, Any] = Field(default={}, description="where the content came from")
+    predicted_share: float = Field(
+        default=1.0, gt=0, le=1, description="of the positions of windows, those with a target"
+    )
 
 
 class Plan(Settings):
@@ -84,7 +88,8 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         "batch": scale.batch,
         "tokens": steps * tokens_per_step,
         # with random left padding p of T positions hold no text, p from 0 .. T - 1: the same windows, fewer of their targets
-        "predicted_share": (scale.context + 1) / (2 * scale.context) if model.random_left_padding else 1.0,
+        "predicted_share": data.predicted_share
+        * ((scale.context + 1) / (2 * scale.context) if model.random_left_padding else 1.0),
         "source_sha256": source_hash(solution.model),
     }
     return Plan(
@@ -128,6 +133,7 @@ def _told(spec: RunSpec, data: Budgeted) -> dict[str, Any]:
     return {
         "variant": spec.variant,
         "budget": spec.budget,
+        "objective": spec.objective,
         "ahead": spec.ahead,
         "context": spec.scale.context,
         "training_characters": spec.scale.training_characters,
@@ -138,4 +144,5 @@ def _told(spec: RunSpec, data: Budgeted) -> dict[str, Any]:
             "tokenizer": spec.tokenizer,
             "vocabulary": data.vocabulary,
         },
+        "origin": data.origin,
     }

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,11 +33,10 @@ _LARGEST_SEED = 2**63 - 1  # what torch takes
 
 @dataclass(frozen=True)
 class Writer:
-    """A trained network that writes, the store of its data, what made text into tokens there, and what of it the run saw."""
+    """A trained network that writes, the store of its data, and what of it the run saw."""
 
     model: LanguageModel
     store: TokenStore
-    tokenizer: Any
     training: Tokens
 
     @property
@@ -115,7 +115,7 @@ def generate(
 def open_writer(project: Project, path: Path) -> Writer:
     """The network of the finished run in `path` and its data. Raises `UserError` where it cannot write."""
     from nnn_bench.config.files import read_json
-    from nnn_bench.data.store import load, tokenizer_class
+    from nnn_bench.data.store import load
     from nnn_bench.training.run_directory import RunDirectory
     from nnn_bench.training.trained import load_trained
 
@@ -128,6 +128,11 @@ def open_writer(project: Project, path: Path) -> Writer:
         raise UserError("holds no finished run; train it to its end first", file=shown)
     if result["status"] != "ok":
         raise UserError(f"holds a run that {result['status']}, so there is nothing it could write", file=shown)
+    if told["objective"] == "aligned":
+        raise UserError(
+            f"{told['variant']} was trained to lay answers beside questions, so it has no next token to write",
+            file=shown,
+        )
     if told["ahead"] > 1:
         raise UserError(
             f"{told['variant']} was trained to predict {told['ahead']} tokens ahead, so it has no next token to write",
@@ -142,30 +147,31 @@ def open_writer(project: Project, path: Path) -> Writer:
     model = load_trained(path, data["vocabulary"])
     if model.ahead > 0 and not model.streams:
         raise UserError(f"{told['variant']} does not go token by token, so it cannot write", file=shown)
-    vocabulary = read_json(project.tokens(data["name"], data["tokenizer"]) / "vocabulary.json")
-    tokenizer = tokenizer_class(data["tokenizer"]).from_data(vocabulary)
-    return Writer(model, store, tokenizer, store.train[: told["scale"]["training_characters"]])
+    return Writer(model, store, store.seen(told["scale"]["training_characters"]))
 
 
 def _known_ids(writer: Writer, prompts: list[str]) -> list[list[int]]:
-    """Ids of the characters of each prompt that the tokenizer knows; refuses to begin from none, then tells of the others."""
-    from nnn_bench.data.tokenizers.characters import UNKNOWN
+    """Ids of the characters of each prompt that the tokenizer knows; refuses to begin from none, then tells of the others.
 
+    Where the network learnt from conversations the prompt is what a user says, and the answer is about to begin.
+    """
+    tokenizer, marks = writer.store.tokenizer, writer.store.manifest.marks
     found, lost = [], []
     for text in prompts:
-        encoded = writer.tokenizer.encode(text)
-        ids = [int(token) for token in encoded if token != UNKNOWN]
+        encoded = [int(token) for token in tokenizer.encode(text)]
+        ids = [token for token in encoded if token != tokenizer.unknown]
         if not ids:
             raise UserError(
                 f"{text[:80]!r} holds no character that the training text holds; give another", key="--prompt"
             )
         if writer.rewrites and len(ids) > writer.model.context:
             raise UserError(
-                f"has {len(ids)} characters; a network that answers from both sides reads at most "
+                f"has {len(ids)} tokens; a network that answers from both sides reads at most "
                 f"{writer.model.context} at once",
                 key="--prompt",
             )
-        found.append(ids)
+        asks = marks and not writer.rewrites
+        found.append([marks["user"], *ids, marks["end"], marks["assistant"]] if asks else ids)
         lost.append(len(encoded) - len(ids))
     for text, count in zip(prompts, lost, strict=True):
         if count:
@@ -178,14 +184,22 @@ def _known_ids(writer: Writer, prompts: list[str]) -> list[list[int]]:
 
 
 def _continued(writer: Writer, ids: list[int], count: int, drawing: dict[str, Any], *, show: bool) -> list[int]:
-    """`count` ids that follow `ids`, shown one by one as they are drawn."""
+    """At most `count` ids that follow `ids`, shown as they are drawn; an answer ends where the network ends it."""
     from nnn_bench.training.samples import generate as drawn_ids
+    from nnn_bench.training.samples import until
 
-    written = []
-    for token in islice(drawn_ids(writer.model, ids, **drawing), count):
-        written.append(token)
+    written: list[int] = []
+
+    def kept() -> Iterator[int]:
+        for token in until(
+            islice(drawn_ids(writer.model, ids, **drawing), count), writer.store.manifest.marks.get("end")
+        ):
+            written.append(token)
+            yield token
+
+    for piece in writer.store.streamed(kept()):
         if show:
-            print(visible(writer.store.decode([token])), end="", flush=True)
+            print(visible(piece), end="", flush=True)
     if show:
         print()
     return written

@@ -42,13 +42,14 @@ def run(
 
 
 def list_entries(as_json: AsJson = False) -> None:
-    """What there is: suites, studies, variants, data sets."""
+    """What there is: suites, studies, variants, data sets, tokenizers."""
     _, catalog = open_project()
     entries = {
         "suites": {name: catalog.suite(name).summary for name in catalog.names("suites")},
         "studies": {name: catalog.study(name).question for name in catalog.names("studies")},
         "variants": {name: catalog.variant(name).summary for name in catalog.names("variants")},
         "datasets": {name: catalog.dataset(name).summary for name in catalog.names("datasets")},
+        "tokenizers": {name: catalog.tokenization(name).summary for name in catalog.names("tokenizers")},
     }
     if as_json:
         print(json.dumps(entries, indent=1))
@@ -102,20 +103,6 @@ def _plan_row(name: str, receipt: dict[str, Any]) -> list[str]:
     ]
 
 
-def data_prepare(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="a file of config/datasets")],
-    tokenizer: Annotated[str, typer.Option(help="how text becomes tokens")] = "characters",
-) -> None:
-    """Fetch, check, clean, split and tokenize DATASET; what is there and sound is reused."""
-    from nnn_bench.data.prepare import prepare
-
-    project, catalog = open_project()
-    manifest = prepare(dataset, catalog.dataset(dataset), tokenizer, project)
-    print(f"{dataset}: {manifest.vocabulary} tokens in the vocabulary, content {manifest.content_sha256[:12]}")
-    for name, split in manifest.splits.items():
-        print(f"  {name:<10} {split.tokens:>12,} tokens  {split.bytes:>12,} bytes  {split.unknown:,} unknown")
-
-
 def train(
     suite: SuiteName,
     study: StudyName,
@@ -159,11 +146,10 @@ def ladder(
 
     project, catalog = open_project()
     spec = next(iter(study_specs(catalog, suite, study).values()))
-    prepare(spec.dataset, spec.dataset_config, spec.tokenizer, project)
+    prepare(spec.dataset, spec.dataset_config, spec.tokenizer, spec.tokens, project)
     store = load(project, spec.dataset, spec.tokenizer)
-    scale = spec.scale
     with settings_of(catalog, suite):
-        counted = count_ladder(store, scale.context, scale.training_characters, scale.test_tokens, spec.ahead)
+        counted = count_ladder(store, spec.scale, spec.objective, spec.ahead)
     if output:
         write_json(output, counted)
     for row in counted["orders"]:

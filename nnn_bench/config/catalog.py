@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from nnn_bench.config.closure import ROOMS
 from nnn_bench.config.component import Component
+from nnn_bench.config.datasets import Dataset, Tokenization
 from nnn_bench.config.errors import UserError, checked_name, nearest
 from nnn_bench.config.paths import Project
-from nnn_bench.config.schema import Dataset, Study, Suite, Variant
+from nnn_bench.config.schema import Study, Suite, Variant
 from nnn_bench.config.validation import read_yaml, validate
 
 Entry = TypeVar("Entry", bound=BaseModel)
@@ -30,7 +31,7 @@ TARGETS = _STAGES | _RULES
 
 
 class Catalog:
-    """The variants, datasets, studies and suites of a project. Files are read once."""
+    """The variants, datasets, tokenizers, studies and suites of a project. Files are read once."""
 
     def __init__(self, project: Project):
         self.project = project
@@ -45,6 +46,9 @@ class Catalog:
     def dataset(self, name: str) -> Dataset:
         return self._read("datasets", name, Dataset)
 
+    def tokenization(self, name: str) -> Tokenization:
+        return self._read("tokenizers", name, Tokenization)
+
     def study(self, name: str) -> Study:
         return self._read("studies", name, Study)
 
@@ -52,7 +56,7 @@ class Catalog:
         return self._read("suites", name, Suite)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the entries of `variants`, `datasets`, `studies` or `suites`, sorted.
+        """Names of the entries of `variants`, `datasets`, `tokenizers`, `studies` or `suites`, sorted.
 
         Raises `UserError` for a file whose name cannot be one. Hidden files (of editors, of macOS) are passed over.
         """

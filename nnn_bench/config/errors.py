@@ -27,6 +27,12 @@ class UserError(Exception):
         """The same error, naming `file` if it names none yet."""
         return UserError(self.message, file=self.file or file, key=self.key)
 
+    def below(self, place: str, *, file: Path | str) -> UserError:
+        """The same error; a key of `file` is one below `place` there."""
+        if self.key is None or str(self.file) != str(file):
+            return self
+        return type(self)(self.message, file=self.file, key=f"{place}.{self.key}")
+
 
 class RunBusy(Exception):
     """Another process holds what is asked for; nothing was touched."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.datasets import Dataset, TokenSettings
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest
 from nnn_bench.config.recipe import LanguageScale, Training
-from nnn_bench.config.schema import Dataset, Study, Suite, Variant
+from nnn_bench.config.schema import Study, Suite, Variant
 
 _WORDS = {"summary", "source", "licence", "citation"}
 
@@ -28,7 +29,9 @@ class RunSpec:
     dataset: str
     dataset_config: Dataset
     tokenizer: str
+    tokens: TokenSettings
     budget: str
+    objective: str
     ahead: int
     scale: LanguageScale
     training: Training
@@ -38,16 +41,19 @@ class RunSpec:
     @property
     def settings(self) -> dict[str, Any]:
         """Plain data that decides the run. The dataset is named by its content hash where that is known."""
-        dataset = self.dataset_config.model_dump(mode="json", exclude=_WORDS - {"source"})
+        dataset = self.dataset_config.model_dump(mode="json", exclude=_WORDS - {"source"}, exclude_none=True)
         if self.dataset_config.sha256:
-            del dataset["source"]  # another way to the same content is the same dataset
+            for way in ("source", "sources", "reader", "bytes"):  # another way to the same content is the same dataset
+                dataset.pop(way, None)
         return {
             "variant": self.variant,
             "variant_config": self.variant_config.model_dump(mode="json", exclude=_WORDS, exclude_none=True),
             "dataset": self.dataset,
             "dataset_config": dataset,
             "tokenizer": self.tokenizer,
+            "tokens": self.tokens.model_dump(mode="json"),
             "budget": self.budget,
+            "objective": self.objective,
             "ahead": self.ahead,
             "scale": self.scale.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
@@ -73,7 +79,8 @@ class RunSpec:
     def ladder_key(self) -> str:
         """Name of the n-gram ladder that saw the same characters and is scored on the same targets."""
         scored = {key: self.settings["scale"][key] for key in ("context", "training_characters", "test_tokens")}
-        return f"{self.dataset}.{self.tokenizer}-{digest([scored, self.ahead, self.settings['dataset_config']])[:10]}"
+        data = [self.settings["dataset_config"], self.settings["tokens"]]
+        return f"{self.dataset}.{self.tokenizer}-{digest([scored, self.objective, self.ahead, data])[:10]}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str,
             dataset=study.dataset,
             dataset_config=catalog.dataset(study.dataset),
             tokenizer=study.tokenizer,
+            tokens=catalog.tokenization(study.tokenizer).tokens,
             budget=study.budget,
+            objective=study.objective,
             ahead=study.ahead,
             scale=suite.language,
             training=study.training,

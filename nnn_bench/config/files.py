@@ -30,6 +30,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise disk_error(path, error) from error
 
 
+def sha256_of_file(path: Path) -> str:
+    """Hash of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def finite(data: Any) -> Any:
     """`data` with non-finite numbers, which JSON cannot hold, as None."""
     if isinstance(data, dict):

@@ -53,6 +53,14 @@ class Project:
         """What the audit of a spec (`dataset/variant-id`) found at a gate, `untrained` or `trained`."""
         return self.results / "audits" / f"{key}.{gate}.json"
 
+    def delivered(self, kind: str, key: str) -> Path:
+        """What a source of some kind and settings delivered."""
+        return self.cache / "downloads" / f"{kind}-{key}"
+
+    def content(self, dataset: str) -> Path:
+        """The content of a data set, read and checked, before it is cut or tokenized."""
+        return self.cache / "content" / dataset
+
     def tokens(self, dataset: str, tokenizer: str) -> Path:
         return self.cache / "tokens" / f"{dataset}.{tokenizer}"
 

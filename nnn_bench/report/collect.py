@@ -147,6 +147,11 @@ class StudyView:
         return int(self.comparison["ahead"])
 
     @property
+    def objective(self) -> str:
+        """What is predicted: `next`, `answers` or `aligned` (`nnn_bench/data/objectives.py`)."""
+        return str(self.comparison["objective"])
+
+    @property
     def floor(self) -> float:
         """Bits per byte of the n-gram of the floor's order."""
         ladder = self.comparison["ladder"]

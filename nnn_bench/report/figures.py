@@ -223,7 +223,7 @@ def _lost(axes: Axes, x: list[float], y: list[float], variant: VariantView) -> N
 
 def _position_losses(variant: VariantView) -> Any:
     """Test loss by position of the finished runs, (seeds, T)."""
-    return np.array([run.result["test"]["by_position"] for run in variant.finished])
+    return np.array([run.result["test"]["by_position"] for run in variant.finished], dtype=float)
 
 
 def along(losses: Any) -> tuple[Any, Any]:

@@ -12,14 +12,9 @@ from typing import Any
 from nnn_bench.report.audits import quarantine_reason, quarantine_tests
 from nnn_bench.report.collect import StudyView, VariantView
 from nnn_bench.report.numbers import fixed, interval, percent, power, signed, signed_interval, whole
+from nnn_bench.report.target import distance, target_equalities
 
 _METRIC = "bits per byte"
-
-
-_BOTH_SIDES = (
-    "The target is the character at a position, which the network does not see; "
-    "it sees those around it, n-grams those before it"
-)
 
 
 def findings(study: StudyView) -> list[str]:
@@ -58,32 +53,16 @@ def equalities(study: StudyView) -> list[tuple[str, str]]:
     residual = max(abs(receipt["residual"]) for receipt in receipts)
     windows = f"{whole(first['steps'])} steps of {whole(first['batch'])} windows × {whole(first['context'])} tokens"
     scored = next((run.result["test"]["tokens"] for v in study.variants for run in v.finished), None)
-    far = (
-        f"{_distance(study)}, for networks and n-grams alike; a network that works in blocks may see up to "
-        f"{study.ahead - 1} of the tokens between, n-grams see none"
-    )
     return [
-        *([("Distance of the target", far)] if study.ahead > 1 else []),
-        *([("Target", _BOTH_SIDES)] if study.ahead == 0 else []),
+        *target_equalities(study),
         ("Body parameters", f"{whole(first['target_body_parameters'])}, met within {percent(residual)}"),
-        ("Training tokens", f"{whole(first['tokens'])} predicted by each run"),
+        (
+            "Training tokens",
+            f"{whole(first['tokens'])} {'predicted' if study.objective == 'next' else 'read'} by each run",
+        ),
         ("Batches", f"{windows}; a seed gives every variant the same ones in the same order"),
         ("Test", f"the same {whole(scored)} tokens with the same context, scored once, after training"),
     ]
-
-
-def distance_note(study: StudyView) -> str | None:
-    """Where targets are not the next token: that these losses are of another kind."""
-    if study.ahead == 1:
-        return None
-    if study.ahead == 0:
-        return f"{_BOTH_SIDES}: these losses are of that objective and never to be set beside next-token losses."
-    return f"Targets lie {_distance(study)}: these losses are of that objective and never to be set beside next-token losses."
-
-
-def distance_title(study: StudyView) -> str:
-    """The same in two or three words."""
-    return f"{study.ahead} tokens ahead" if study.ahead else "Seen from both sides"
 
 
 def inequalities(study: StudyView) -> str:
@@ -105,11 +84,20 @@ def inequalities(study: StudyView) -> str:
 
 def limits(study: StudyView) -> list[str]:
     """What a reader might look for and does not find here."""
-    unwritten = f"No samples: networks that predict {study.ahead} tokens ahead have no next token to write."
+    nothing = (
+        "learn answers beside questions" if study.objective == "aligned" else f"predict {study.ahead} tokens ahead"
+    )
+    unwritten = f"No samples: networks that {nothing} have no next token to write."
     silent = [v.name for v in study.variants if v.finished and not v.finished[0].result["samples"]]
     unsaid = f"No samples of {', '.join(silent)}: {'they have' if len(silent) > 1 else 'it has'} no step to write by."
     return [
-        *([unwritten] if study.ahead > 1 else [unsaid] if silent and len(silent) < len(study.variants) else []),
+        *(
+            [unwritten]
+            if study.ahead > 1 or study.objective == "aligned"
+            else [unsaid]
+            if silent and len(silent) < len(study.variants)
+            else []
+        ),
         "An audit that passes has found no fault with the tests named above; it cannot prove that there is none. The audit "
         "of random tokens and those before training look at one initialisation.",
         "Not measured in this suite: other learning rates; each variant was trained with the one its configuration names.",
@@ -143,7 +131,7 @@ def _baseline_sentence(study: StudyView) -> str:
     baseline = study.baseline
     if baseline.mean is None:
         return f"No run of the baseline {baseline.name} finished: all {len(baseline.runs)} seeds diverged."
-    far = "" if study.ahead == 1 else f", {_distance(study)}"
+    far = "" if study.ahead == 1 else f", {distance(study)}"
     gap = study.floor - baseline.mean
     side = f"{fixed(abs(gap))} {'below' if gap > 0 else 'above'} the trigram floor of {fixed(study.floor)}"
     spread = f"95 % interval {interval(baseline.interval)}, " if baseline.interval else ""
@@ -182,12 +170,6 @@ def _variant_sentence(study: StudyView, variant: VariantView) -> str:
 
 def _quarantine(variant: VariantView) -> str:
     return f"{variant.name} is quarantined and not ranked: {quarantine_reason(variant)}."
-
-
-def _distance(study: StudyView) -> str:
-    if study.ahead == 0:
-        return "at the position itself, from both sides"
-    return f"{study.ahead} tokens after the position that predicts them"
 
 
 def sample_words(sample: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ COLUMNS = [
     "seeds_ok",
     "seeds",
     "ahead",
+    "objective",
     "audit_passed",
     "audit_failed",
     "quarantined",
@@ -72,6 +73,7 @@ def _terminal_cells(row: dict[str, str], *, with_study: bool) -> list[str]:
     """One row under `TERMINAL_HEADERS`: a name says its study, and how far ahead its targets lie, where there are several."""
     shown = dict(zip(HEADERS, headline_cells(row), strict=True))
     far = {"0": "\u00a0(both sides)", "1": ""}.get(row["ahead"], f"\u00a0(+{row['ahead']})")
+    far += "" if row["objective"] == "next" else f"\u00a0({row['objective']})"
     shown["variant"] = f"{row['study']}/{row['name']}{far}" if with_study else row["name"]
     shown["audit"] = shown["audit"].partition(":")[0]
     return [shown[header] for header in TERMINAL_HEADERS]

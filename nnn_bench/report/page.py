@@ -18,8 +18,6 @@ from nnn_bench.report.audits import NOT_APPLICABLE, audit_rows, failures, whole_
 from nnn_bench.report.collect import StudyView, SuiteView, VariantView
 from nnn_bench.report.figure_style import Drawing, themed
 from nnn_bench.report.finding import (
-    distance_note,
-    distance_title,
     equalities,
     findings,
     inequalities,
@@ -40,6 +38,7 @@ from nnn_bench.report.tables import (
     selection,
     sources_shape,
 )
+from nnn_bench.report.target import target_note, target_title
 from nnn_bench.report.weights import density, occupancy
 from nnn_bench.statistics.records import flat
 
@@ -86,8 +85,8 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "title": study.comparison["title"],
         "question": study.comparison["question"],
         "baseline": study.baseline.name,
-        "distance": distance_note(study),
-        "distance_title": distance_title(study),
+        "distance": target_note(study),
+        "distance_title": target_title(study),
         "warning": warning(study),
         "findings": findings(study),
         "equalities": equalities(study),

@@ -33,11 +33,11 @@ def headline_rows(study: StudyView) -> list[list[Cell]]:
     Columns: `headline.COLUMNS`.
     """
     rows: list[list[Cell]] = [_variant_headline(study, variant) for variant in study.ranked]
-    ahead = COLUMNS.index("ahead")
+    ahead, objective = COLUMNS.index("ahead"), COLUMNS.index("objective")
     for entry in study.comparison["ladder"]["orders"]:
         row: list[Cell] = ["n-gram", f"{entry['order']}-gram", entry["bits_per_byte"], None, None, entry["loss"]]
         row += [None] * (len(COLUMNS) - len(row))
-        row[ahead] = study.ahead
+        row[ahead], row[objective] = study.ahead, study.objective
         rows.append(row)
     return sorted(rows, key=_score) + sorted((_variant_headline(study, v) for v in study.quarantined), key=_score)
 
@@ -166,6 +166,7 @@ def _variant_headline(study: StudyView, variant: VariantView) -> list[Cell]:
         len(variant.finished),
         len(variant.runs),
         study.ahead,
+        study.objective,
         truth(variant.audit["passed"]),
         " ".join(variant.audit["failed"]) or None,
         truth(variant.quarantined),

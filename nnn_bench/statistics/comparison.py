@@ -24,10 +24,10 @@ from nnn_bench.statistics.records import comparison_file, flat, ladder_file, rea
 METRIC = "test bits per byte"
 
 #: What the receipts of two runs must share to see the same batches in the same order.
-_PAIRED = ("ahead", "batch", "context", "steps", "tokens", "training_characters", "dataset")
+_PAIRED = ("objective", "ahead", "batch", "context", "steps", "tokens", "training_characters", "dataset")
 
 #: What remains of that where nothing but the text was matched.
-_SAME_TEXT = ("ahead", "context", "training_characters", "dataset")
+_SAME_TEXT = ("objective", "ahead", "context", "training_characters", "dataset")
 
 #: What the receipts of two seeds of a variant must share besides.
 _SAME_VARIANT = (*_PAIRED, "source_sha256", "parameters", "knobs", "learning_rate")
@@ -38,6 +38,7 @@ _HARMLESS = frozenset({"python", "platform"})
 #: Field of the n-gram ladder -> what a run says of the same thing; None where a diverged run cannot say.
 _LADDER_FITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "content_sha256": lambda result: result["receipt"]["dataset"]["sha256"],
+    "objective": lambda result: result["receipt"]["objective"],
     "ahead": lambda result: result["receipt"]["ahead"],
     "context": lambda result: result["receipt"]["context"],
     "training_characters": lambda result: result["receipt"]["training_characters"],
@@ -70,6 +71,7 @@ def compare(project: Project, catalog: Catalog, suite: str, study: str) -> dict[
         "dataset": asked.dataset,
         "tokenizer": asked.tokenizer,
         "budget": asked.budget,
+        "objective": asked.objective,
         "ahead": asked.ahead,
         "metric": METRIC,
         "ladder": ladder,

@@ -22,6 +22,7 @@ class RunConfiguration(Settings):
     dataset: str
     tokenizer: str
     budget: str
+    objective: str
     ahead: int
     seed: int
     learning_rate: float

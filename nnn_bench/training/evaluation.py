@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnn_bench.data.batches import EvaluationWindows
+from nnn_bench.data.batches import MASKED, ScoredWindows
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.environment import Environment
 
@@ -23,9 +23,9 @@ _WINDOWS_AT_ONCE = 64
 
 
 def position_losses(
-    model: LanguageModel, windows: EvaluationWindows, environment: Environment
+    model: LanguageModel, windows: ScoredWindows, environment: Environment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nats of every target of every window, `(windows, T)`, and the targets themselves."""
+    """Nats of every target of every window, `(windows, T)`, and the targets themselves; those of `MASKED` ones are 0."""
     losses, targets = [], []
     was_training = model.training
     model.eval()
@@ -40,9 +40,12 @@ def position_losses(
 
 
 def evaluate(
-    model: LanguageModel, windows: EvaluationWindows, token_bytes: np.ndarray, environment: Environment
+    model: LanguageModel, windows: ScoredWindows, token_bytes: np.ndarray, environment: Environment
 ) -> dict[str, Any]:
-    """Mean loss and bits per byte on the scored half and on all positions, and the mean loss of each position."""
+    """Mean loss and bits per byte on the scored half and on all positions, and the mean loss of each position.
+
+    `MASKED` targets count nowhere; a position without any other has no mean (None).
+    """
     losses, targets = position_losses(model, windows, environment)
     losses = losses.astype(np.float64)
     scored = windows.scored
@@ -53,16 +56,20 @@ def evaluate(
         "bits_per_byte": scored_bits,
         "all_positions_loss": all_loss,
         "all_positions_bits_per_byte": all_bits,
-        "tokens": int(losses[:, scored].size),
-        "by_position": losses.mean(axis=0).tolist(),
+        "tokens": int((targets[:, scored] != MASKED).sum()),
+        "by_position": [
+            total / count if count else None
+            for total, count in zip(losses.sum(axis=0).tolist(), (targets != MASKED).sum(axis=0).tolist(), strict=True)
+        ],
     }
 
 
 def nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each target: logits (B, T, V), targets (B, T) -> (B, T)."""
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    """Cross-entropy of each target: logits (B, T, V), targets (B, T) -> (B, T); 0 for those that are `MASKED`."""
+    found = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=MASKED, reduction="none")
+    return found.view_as(targets)
 
 
 def _mean_and_bits(losses: np.ndarray, targets: np.ndarray, token_bytes: np.ndarray) -> tuple[float, float]:
-    total = float(losses.sum())
-    return total / losses.size, total / (math.log(2) * float(token_bytes[targets].sum()))
+    total, counted = float(losses.sum()), targets[targets != MASKED]
+    return total / counted.size, total / (math.log(2) * float(token_bytes[counted].sum()))

@@ -135,7 +135,7 @@ def _random_steps(steps: int) -> int:
 
 def _judged(model: LanguageModel, result: dict[str, Any]) -> list[float]:
     """Loss by position, without the last ones of a network that reads on both sides: they have less to read."""
-    losses: list[float] = result["test"]["by_position"]
+    losses: list[float] = [one for one in result["test"]["by_position"] if one is not None]
     if model.ahead:
         return losses
     seen = model.visible(len(losses)).sum(dim=1)

@@ -14,7 +14,7 @@ from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import is_trees
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.paths import Project
-from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
+from nnn_bench.data.objectives import evaluation_windows, predicted_share, training_batches
 from nnn_bench.data.prepare import prepare
 from nnn_bench.data.store import TokenStore, load
 from nnn_bench.training.configuration import RunConfiguration
@@ -24,18 +24,23 @@ from nnn_bench.training.trees import fit_run
 
 def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
     """The plan of `spec` on the data that is really there; prepares the data first if need be."""
-    manifest = prepare(spec.dataset, spec.dataset_config, spec.tokenizer, project)
-    _check_windows(spec, load(project, spec.dataset, spec.tokenizer))
-    data = Budgeted(content_sha256=manifest.content_sha256, vocabulary=manifest.vocabulary)
+    manifest = prepare(spec.dataset, spec.dataset_config, spec.tokenizer, spec.tokens, project)
+    store = load(project, spec.dataset, spec.tokenizer)
+    _check_windows(spec, store)
+    data = Budgeted(
+        content_sha256=manifest.content_sha256,
+        vocabulary=manifest.vocabulary,
+        origin=manifest.origin,
+        predicted_share=predicted_share(store, spec.scale, spec.objective),
+    )
     return plan(spec, data, file=str(catalog.file("variants", spec.variant)))
 
 
 def _check_windows(spec: RunSpec, store: TokenStore) -> None:
     """Refuse a scale the data cannot serve, before anything is planned on it."""
-    scale = spec.scale
-    TrainingBatches(store.train, scale.context, scale.batch, 0, scale.training_characters, spec.ahead)
-    EvaluationWindows(store.validation, scale.context, scale.validation_tokens, spec.ahead)
-    EvaluationWindows(store.test, scale.context, scale.test_tokens, spec.ahead)
+    training_batches(store, spec.scale, spec.objective, spec.ahead, seed=0)
+    evaluation_windows(store, "validation", spec.scale, spec.objective, spec.ahead)
+    evaluation_windows(store, "test", spec.scale, spec.objective, spec.ahead)
 
 
 def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
@@ -45,6 +50,7 @@ def run_configuration(spec: RunSpec, made: Plan, seed: int) -> RunConfiguration:
         dataset=spec.dataset,
         tokenizer=spec.tokenizer,
         budget=spec.budget,
+        objective=spec.objective,
         ahead=spec.ahead,
         seed=seed,
         learning_rate=made.learning_rate,

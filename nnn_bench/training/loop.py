@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnn_bench.config.recipe import Training
-from nnn_bench.data.batches import TrainingBatches
+from nnn_bench.data.batches import MASKED, Batches
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.environment import Environment
 from nnn_bench.training.optimizers import set_learning_rate
 from nnn_bench.training.plateau import PlateauRate
 from nnn_bench.training.schedule import rate_share
 
-MASKED = -100  # a target that is no part of the loss
 PADDING = -1  # an input that is no token: its vector is zero
 
 
@@ -48,7 +47,7 @@ class Stepper:
     model: LanguageModel
     network: Callable[[Tensor], Tensor]  # the model, compiled or not
     optimizer: torch.optim.Optimizer
-    batches: TrainingBatches
+    batches: Batches
     training: Training
     environment: Environment
     learning_rate: float
@@ -90,7 +89,7 @@ class Stepper:
         inputs, targets = self.batches.batch_at(step)
         if self.model.random_left_padding:
             inputs, targets = self.batches.left_padded(step, inputs, targets, PADDING, MASKED)
-        predicted = (targets != MASKED).sum().item()
+        predicted = max(1, int((targets != MASKED).sum()))  # a batch of questions alone teaches nothing
         total = torch.zeros((), device=self.environment.device)
         self.optimizer.zero_grad(set_to_none=True)
         for x, y in zip(inputs.chunk(self.accumulation), targets.chunk(self.accumulation), strict=True):

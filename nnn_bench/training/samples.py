@@ -12,14 +12,15 @@ Source: language-interpolation, which padded prompts with spaces on the left, as
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nnn_bench.config.recipe import LanguageScale
-from nnn_bench.data.store import TokenStore
+from nnn_bench.data.store import Tokens, TokenStore
 from nnn_bench.measure.novelty import novelty
 from nnn_bench.models.language_model import LanguageModel
 
@@ -29,26 +30,36 @@ PASSES = 10
 
 
 def samples_of(
-    model: LanguageModel, store: TokenStore, scale: LanguageScale, ahead: int, seed: int
+    model: LanguageModel, store: TokenStore, scale: LanguageScale, objective: str, ahead: int, seed: int
 ) -> list[dict[str, Any]]:
     """What a trained model makes of the first half window of the test split, and how much of that is new.
 
-    `{prompt, text, copied_share, before_repeat}`, and `passes` where it rewrote the prompt. None without `step`, or of one
-    whose target lies further ahead: there is no next token to write down.
+    `{prompt, text, copied_share, before_repeat}`, and `passes` where it rewrote the prompt. One that learnt answers alone gives
+    the first answer of the test split, to where it ends it. None without `step`, or of one whose target lies further ahead or
+    beside a question: there is no next token to write down.
     """
-    if not scale.sample_tokens:
+    if not scale.sample_tokens or objective == "aligned":
         return []
-    prompt = [int(token) for token in store.test[: scale.context // 2]]
+    prompt = [int(token) for token in _prompt(store, scale, objective)]
     told: dict[str, Any] = {"prompt": store.decode(prompt)}
     if ahead == 0:
         *_, text = rewrite(model, prompt, PASSES, seed=seed)
         told["passes"] = PASSES
     elif ahead == 1 and model.streams:
-        text = sample(model, prompt, scale.sample_tokens, seed=seed)
+        end = store.manifest.marks["end"] if objective == "answers" else None
+        text = sample(model, prompt, scale.sample_tokens, seed=seed, end=end)
     else:
         return []
     told["text"] = store.decode(text)
-    return [{**told, **novelty(text, store.train[: scale.training_characters])}]
+    return [{**told, **novelty(text, store.seen(scale.training_characters))}]
+
+
+def _prompt(store: TokenStore, scale: LanguageScale, objective: str) -> Tokens:
+    """What to go on from: the beginning of the test split, or a context of what stands before its first answer."""
+    if objective != "answers":
+        return store.test[: scale.context // 2]
+    answer = int(np.flatnonzero(store.targets("test"))[0])
+    return store.test[max(0, answer - scale.context) : answer]
 
 
 def sample(
@@ -59,10 +70,19 @@ def sample(
     seed: int,
     temperature: float = TEMPERATURE,
     top_k: int = TOP_K,
+    end: int | None = None,
 ) -> list[int]:
-    """`tokens` ids that follow `prompt` (at least one id): the first that `generate` gives."""
+    """`tokens` ids that follow `prompt` (at least one id): the first that `generate` gives; fewer if one is `end`."""
     drawn = generate(model, prompt, seed=seed, temperature=temperature, top_k=top_k)
-    return list(itertools.islice(drawn, tokens))
+    return list(until(itertools.islice(drawn, tokens), end))
+
+
+def until(ids: Iterable[int], end: int | None) -> Iterator[int]:
+    """`ids` up to the first that is `end`, and that one."""
+    for one in ids:
+        yield one
+        if one == end:
+            return
 
 
 @torch.no_grad()

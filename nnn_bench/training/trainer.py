@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nnn_bench.config.closure import source_hash
 from nnn_bench.config.errors import Terminated
 from nnn_bench.config.recipe import PlateauSchedule
-from nnn_bench.data.batches import EvaluationWindows, TrainingBatches
+from nnn_bench.data.batches import MASKED, ScoredWindows
+from nnn_bench.data.objectives import evaluation_windows, training_batches
 from nnn_bench.data.store import TokenStore
 from nnn_bench.measure.density import density_curve
 from nnn_bench.measure.selection import model_selection
@@ -91,15 +91,10 @@ class _Run:
         model = build(configuration.model, vocabulary=vocabulary, context=scale.context, file=configuration.variant)
         self.model: LanguageModel = model.to(self.environment.device)
         self.model.recompute_activations = configuration.training.activation_checkpointing
-        self.batches = TrainingBatches(
-            *(self.store.train, scale.context, scale.batch, configuration.seed, scale.training_characters),
-            configuration.ahead,
-        )
-        self.token_bytes = np.asarray(self.store.manifest.token_bytes)
-        self.validation = EvaluationWindows(
-            self.store.validation, scale.context, scale.validation_tokens, configuration.ahead
-        )
-        self.test = EvaluationWindows(self.store.test, scale.context, scale.test_tokens, configuration.ahead)
+        asked = (configuration.objective, configuration.ahead)
+        self.batches = training_batches(self.store, scale, *asked, configuration.seed)
+        self.validation = evaluation_windows(self.store, "validation", scale, *asked)
+        self.test = evaluation_windows(self.store, "test", scale, *asked)
         self._equip()
 
     def _equip(self) -> None:
@@ -212,10 +207,10 @@ class _Run:
             part.progressed(1.0)
         with self.environment.autocast():
             logits = self.model(inputs.to(self.environment.device))
-        return nats(logits, targets.to(self.environment.device)).mean().item()
+        return nats(logits, targets.to(self.environment.device)).sum().item() / max(1, int((targets != MASKED).sum()))
 
-    def _evaluated(self, windows: EvaluationWindows) -> dict[str, Any]:
-        return evaluate(self.model, windows, self.token_bytes, self.environment)
+    def _evaluated(self, windows: ScoredWindows) -> dict[str, Any]:
+        return evaluate(self.model, windows, self.store.token_bytes, self.environment)
 
     def _row(self, kind: str) -> dict[str, Any]:
         scale, progress = self.configuration.scale, self.progress
@@ -259,7 +254,8 @@ class _Run:
 
     def _samples(self) -> list[dict[str, Any]]:
         configuration = self.configuration
-        return samples_of(self.model, self.store, configuration.scale, configuration.ahead, configuration.seed)
+        asked = (configuration.scale, configuration.objective, configuration.ahead, configuration.seed)
+        return samples_of(self.model, self.store, *asked)
 
     def _weights(self) -> dict[str, Any]:
         """What the trained weights look like at inference, where the network is of a kind that has something to say."""

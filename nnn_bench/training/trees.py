@@ -24,7 +24,8 @@ from nnn_bench.audit.findings import Finding
 from nnn_bench.config.closure import source_hash
 from nnn_bench.config.errors import Terminated, UserError
 from nnn_bench.config.files import read_json, write_atomically, write_json
-from nnn_bench.data.batches import EvaluationWindows
+from nnn_bench.data.names import SplitName
+from nnn_bench.data.objectives import evaluation_windows
 from nnn_bench.data.store import TokenStore
 from nnn_bench.models.build import build
 from nnn_bench.models.trees.lightgbm import LaggedTrees, lagged
@@ -66,13 +67,11 @@ def fit_run(configuration: RunConfiguration, store: TokenStore, path: Path) -> d
         assert trees.text is not None
         write_atomically(directory.path / _FILE, trees.text.encode())
         write_json(directory.path / _SEAL, _seal(trees.text.encode(), fingerprint))
-        scale, token_bytes = configuration.scale, np.asarray(store.manifest.token_bytes)
+        scale, asked = configuration.scale, (configuration.objective, configuration.ahead)
+        parts: tuple[SplitName, ...] = ("validation", "test")
         scores = {
-            name: evaluate(trees, EvaluationWindows(split, scale.context, scored), token_bytes, environment)
-            for name, split, scored in (
-                ("validation", store.validation, scale.validation_tokens),
-                ("test", store.test, scale.test_tokens),
-            )
+            name: evaluate(trees, evaluation_windows(store, name, scale, *asked), store.token_bytes, environment)
+            for name in parts
         }
         count, leaves = trees.trees_and_leaves()
         result = result_of(
@@ -83,7 +82,7 @@ def fit_run(configuration: RunConfiguration, store: TokenStore, path: Path) -> d
             last=_row("result", configuration, count // trees.vocabulary, seconds),  # fitting may end before its rounds
             started=started,
             **scores,
-            samples=samples_of(trees, store, scale, configuration.ahead, configuration.seed),
+            samples=samples_of(trees, store, scale, *asked, configuration.seed),
             weights={"density": {}, "ternary": {}, "trees": {"trees": count, "leaves": leaves}},
         )
         directory.write_result(result)
@@ -148,7 +147,7 @@ def _fit(
             raise Terminated(f"stopped after round {rounds} of {trees.options.rounds}; started again it begins anew")
 
     trees.fit(
-        store.train[: scale.training_characters],
+        store.seen(scale.training_characters),
         rate=configuration.learning_rate,
         seed=configuration.seed,
         threads=configuration.threads,

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import closure_hash, component_modules, run_hash
+from nnn_bench.config.datasets import token_files
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import jobs, study_specs, suite_specs
 from nnn_bench.config.files import digest
@@ -58,9 +59,22 @@ def finished(suite):
     return [f"reports/{suite}/index.html", *(f"results/tracking/{suite}/{study}.published" for study in STUDIES[suite])]
 
 
-def local_file(dataset):
-    """The user's own file a data set is read from, as a job's input; empty where it comes from elsewhere."""
-    return [dataset.source.path] if dataset.source.kind == "file" and Path(dataset.source.path).exists() else []
+def data_settings(dataset, tokenizer):
+    """What configures a token store: its data set and its tokenizer."""
+    return CATALOG.dataset(dataset), CATALOG.tokenization(tokenizer).tokens
+
+
+def data_modules(dataset, tokenizer):
+    """The reader and the tokenizer that a token store is made with."""
+    data, tokens = data_settings(dataset, tokenizer)
+    return f"nnn_bench.data.readers.{data.reader_name}", f"nnn_bench.data.tokenizers.{tokens.kind}"
+
+
+def local_files(dataset, tokenizer):
+    """The user's own files a token store is made from, as a job's input; none where the content comes from elsewhere."""
+    data, tokens = data_settings(dataset, tokenizer)
+    named = [way.path for way in data.ways if way.kind in ("file", "folder")] + token_files(tokens)
+    return [path for path in named if Path(path).exists()]
 
 
 def manifest_of(spec):

@@ -3,12 +3,12 @@
 
 rule data_set:
     input:
-        lambda wc: local_file(CATALOG.dataset(wc.dataset)),
+        lambda wc: local_files(wc.dataset, wc.tokenizer),
     output:
         ".cache/tokens/{dataset}.{tokenizer}/manifest.json",
     params:
-        settings=lambda wc: digest(CATALOG.dataset(wc.dataset).model_dump(mode="json")),
-        source=lambda wc: closure_hash("nnn_bench.data.prepare", f"nnn_bench.data.tokenizers.{wc.tokenizer}"),
+        settings=lambda wc: digest([one.model_dump(mode="json") for one in data_settings(wc.dataset, wc.tokenizer)]),
+        source=lambda wc: closure_hash("nnn_bench.data.prepare", *data_modules(wc.dataset, wc.tokenizer)),
     log:
         "logs/data/{dataset}.{tokenizer}.log",
     shell:

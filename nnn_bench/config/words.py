@@ -1,0 +1,33 @@
+"""The kinds of words that several configuration files use."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _each_once(names: list[str]) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is named twice")
+    return names
+
+
+def _is_sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("must be a SHA-256: 64 digits 0-9 and a-f")
+    return text
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
+Text = Annotated[str, AfterValidator(_said)]
+Sha256 = Annotated[str, AfterValidator(_is_sha256)]
