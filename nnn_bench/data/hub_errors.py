@@ -22,7 +22,7 @@ def told(error: Exception, source: HubSource, config: str, *, local: bool) -> Us
 
     if isinstance(error, UserError):
         return error
-    repository, key = source.repository, "source.repository"
+    repository, key = source.repository, "repository"
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if isinstance(error, StopIteration):
         return UserError(f"{repository} holds no rows", file=config, key=key)
