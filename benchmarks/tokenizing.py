@@ -95,7 +95,7 @@ def content(folder: Path) -> dict[str, Any]:
 def library(folder: Path) -> dict[str, Any]:
     """The library on the same blocks, as many side by side."""
     from nnn_bench.data.blocks import text_blocks
-    from nnn_bench.data.byte_level import byte_level
+    from nnn_bench.data.encoding.byte_level import byte_level
     from nnn_bench.data.prepare import _BLOCK, _BLOCKS_AT_ONCE
 
     vocabulary, path = json.loads((folder / "vocab.json").read_text()), folder / "text.txt"

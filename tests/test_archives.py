@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data import archives
-from nnn_bench.data.delivery import Unavailable
+from nnn_bench.data.delivery import archives
+from nnn_bench.data.delivery.shelf import Unavailable
 
 KINDS = ["whl", "tgz", "deb"]
 TEXT = b"".join(b"line %d\n" % number for number in range(300_000))  # over three pieces

@@ -28,7 +28,7 @@ import typer
 
 from nnn_bench import cli
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import OFFLINE
+from nnn_bench.data.delivery.shelf import OFFLINE
 from tests.tiny_project import edit, make_project
 
 TEXT = "".join(f"line {number}: all's well\n" for number in range(60))
@@ -201,7 +201,7 @@ def closed(name: str) -> Callable[[pytest.MonkeyPatch, Path], None]:
 
 
 def short_lines(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
-    monkeypatch.setattr("nnn_bench.data.json_records.LONGEST", 90)
+    monkeypatch.setattr("nnn_bench.data.conversations.json_records.LONGEST", 90)
 
 
 def serve_one(server: http.server.HTTPServer) -> None:

@@ -14,9 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data import json_records
-from nnn_bench.data.conversations import Conversation, Message
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.conversations import json_records
+from nnn_bench.data.conversations.conversation import Conversation, Message
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers import champ_chats, champ_solutions, chitchat, messages, text
 
 HELLO = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]

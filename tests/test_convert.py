@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from nnn_bench.commands.conversion import data_convert
 from nnn_bench.config.errors import UserError
-from nnn_bench.data import convert as convert_module
-from nnn_bench.data.convert import convert
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.conversations import convert as convert_module
+from nnn_bench.data.conversations.convert import convert
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.messages import read
 
 RECORDS = [

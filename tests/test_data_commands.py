@@ -17,7 +17,7 @@ from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import validate
 from nnn_bench.data.content import reader_module
-from nnn_bench.data.delivery import OFFLINE
+from nnn_bench.data.delivery.shelf import OFFLINE
 
 TEXT = "".join(f"line {number}: all's well\n" for number in range(60))
 HEAD = "summary: {name} in short\nlicence: MIT; and more to say\ncitation: c\nvalidation_share: 0.1\ntest_share: 0.1\n"

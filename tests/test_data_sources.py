@@ -18,9 +18,9 @@ import pytest
 from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data import clients
-from nnn_bench.data.delivery import OFFLINE, Delivery, Unavailable
-from nnn_bench.data.fetch import fetch
+from nnn_bench.data.delivery import clients
+from nnn_bench.data.delivery.fetch import fetch
+from nnn_bench.data.delivery.shelf import OFFLINE, Delivery, Unavailable
 from nnn_bench.data.sources import package as package_source
 
 MEMBERS = {

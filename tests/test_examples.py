@@ -14,10 +14,10 @@ from nnn_bench.config.files import sha256_of_file
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import read_yaml, validate
 from nnn_bench.data import content
-from nnn_bench.data.delivery import Delivery, RawFile
-from nnn_bench.data.examples import load_cut, load_examples, normalised
-from nnn_bench.data.idx import write_idx
-from nnn_bench.data.labelled import Labelled, LabelledCut, LabelledPart, cut_labelled, load_labelled
+from nnn_bench.data.delivery.shelf import Delivery, RawFile
+from nnn_bench.data.labelled.arrays import Labelled, LabelledCut, LabelledPart, cut_labelled, load_labelled
+from nnn_bench.data.labelled.examples import load_cut, load_examples, normalised
+from nnn_bench.data.labelled.idx import write_idx
 
 
 def part(labels: list[int], first: int = 0, dtype: type = np.uint8) -> LabelledPart:
@@ -96,7 +96,7 @@ def test_normalised_by_the_training_part_alone():
 
 
 def test_moments_are_those_of_all_values(monkeypatch):
-    monkeypatch.setattr("nnn_bench.data.examples._AT_ONCE", 7)  # many pieces, the last one shorter
+    monkeypatch.setattr("nnn_bench.data.labelled.examples._AT_ONCE", 7)  # many pieces, the last one shorter
     values = np.random.default_rng(0).integers(0, 65536, (5, 3, 4)).astype(np.uint16)
     cut = LabelledCut(*[LabelledPart(values, np.zeros(5, dtype=np.uint8))] * 3, classes=1)
     found = normalised(cut, layout="flat", file="f")

@@ -11,7 +11,7 @@ import pytest
 from nnn_bench.config.datasets import GutenbergSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import OFFLINE, RawFile, Unavailable
+from nnn_bench.data.delivery.shelf import OFFLINE, RawFile, Unavailable
 from nnn_bench.data.readers.gutenberg import read
 from nnn_bench.data.sources import gutenberg
 

@@ -16,10 +16,10 @@ from nnn_bench.config.datasets import HubSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import write_json
 from nnn_bench.config.paths import Project
-from nnn_bench.data import hub_repository
-from nnn_bench.data.delivery import OFFLINE, Unavailable
-from nnn_bench.data.hub_rows import ConversationRows, TextRows
-from nnn_bench.data.idx import read_idx
+from nnn_bench.data.delivery import hub_repository
+from nnn_bench.data.delivery.hub_rows import ConversationRows, TextRows
+from nnn_bench.data.delivery.shelf import OFFLINE, Unavailable
+from nnn_bench.data.labelled.idx import read_idx
 from nnn_bench.data.readers.idx import read as read_labelled
 from nnn_bench.data.sources import hub
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.idx import read_idx, write_idx
-from nnn_bench.data.labelled import Labelled, LabelledPart
-from nnn_bench.data.pixels import to_arrays, to_sequences
+from nnn_bench.data.delivery.shelf import RawFile
+from nnn_bench.data.labelled.arrays import Labelled, LabelledPart
+from nnn_bench.data.labelled.idx import read_idx, write_idx
+from nnn_bench.data.labelled.pixels import to_arrays, to_sequences
 from nnn_bench.data.readers import digits, idx
 
 # two images of 2 x 3, written out by hand from the description of the format

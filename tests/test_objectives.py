@@ -19,8 +19,8 @@ from nnn_bench.config.paths import Project
 from nnn_bench.config.recipe import LanguageScale
 from nnn_bench.data.batches import MASKED
 from nnn_bench.data.content import FILES
-from nnn_bench.data.conversation_stream import answers_in, encode_conversations, mark_ids
-from nnn_bench.data.conversations import Conversation, Message
+from nnn_bench.data.conversations.conversation import Conversation, Message
+from nnn_bench.data.conversations.stream import answers_in, encode_conversations, mark_ids
 from nnn_bench.data.names import SPLITS
 from nnn_bench.data.ngrams import ladder
 from nnn_bench.data.objectives import evaluation_windows, predicted_share, training_batches

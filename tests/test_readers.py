@@ -9,7 +9,7 @@ import re
 import pytest
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers import markdown_play, metamath, text, wikipedia
 from nnn_bench.data.wikitext import plain
 

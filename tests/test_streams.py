@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.examples import Examples, Part
-from nnn_bench.data.streams import PAIRS, SCENARIOS, permuted_stream, split_stream
+from nnn_bench.data.labelled.examples import Examples, Part
+from nnn_bench.data.labelled.streams import PAIRS, SCENARIOS, permuted_stream, split_stream
 
 
 def part(labels: list[int], first: int = 0) -> Part:

@@ -18,7 +18,7 @@ from nnn_bench.config.datasets import Dataset, SyntheticSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.data import content
-from nnn_bench.data.idx import read_idx
+from nnn_bench.data.labelled.idx import read_idx
 from nnn_bench.data.sources.synthetic import deliver
 from nnn_bench.data.tasks import questions, tones
 from nnn_bench.data.tasks.drawing import Drawn

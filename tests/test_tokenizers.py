@@ -19,9 +19,9 @@ from nnn_bench.commands.tokenizers import data_tokenizer
 from nnn_bench.config.datasets import BytePairTokens, TokenizerFile, VocabularyTokens, token_files
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data import byte_level
 from nnn_bench.data.blocks import text_blocks
-from nnn_bench.data.tokenizer import BaseTokenizer, tokenizer_class
+from nnn_bench.data.encoding import byte_level
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class
 
 MARKS = [
     "<|user|>",
@@ -295,7 +295,7 @@ def test_a_text_without_a_place_to_cut_is_cut_between_characters(trained, monkey
 
 def test_training_is_the_same_on_any_number_of_threads(trained):
     program = (
-        "import sys, hashlib; from nnn_bench.data.byte_level import train_byte_pairs\n"
+        "import sys, hashlib; from nnn_bench.data.encoding.byte_level import train_byte_pairs\n"
         "print(hashlib.sha256(repr(train_byte_pairs(sys.argv[1:], 300)).encode()).hexdigest())"
     )
     texts = [SENTENCES[i : i + 300] for i in range(0, len(SENTENCES), 300)]
@@ -401,7 +401,7 @@ def test_merges_that_do_not_fit_are_refused_in_one_line(write, vocabulary, merge
 def test_a_file_that_is_absent_or_too_large_is_refused(write, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^no\.json: is not a file that exists; give the path from the project root$"):
         of_vocabulary(Project(tmp_path), path="no.json")
-    monkeypatch.setattr("nnn_bench.data.vocabulary_files._LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr("nnn_bench.data.encoding.vocabulary_files._LARGEST_FILE", 1 << 20)
     with pytest.raises(UserError, match=r"^file\.json: is larger than 1 MiB: not a vocabulary$"):
         of_vocabulary(write(b" " * ((1 << 20) + 1)))
     settings = VocabularyTokens(kind="vocabulary", path="a", merges="b")

@@ -14,7 +14,7 @@ def data_convert(
     force: Annotated[bool, typer.Option("--force", help="replace OUT if it is there")] = False,
 ) -> None:
     """Convert conversations between JSON, JSON lines and parquet (nnn-bench data convert in.parquet out.json)."""
-    from nnn_bench.data.convert import convert
+    from nnn_bench.data.conversations.convert import convert
 
     done = convert(source, target, force=force)
     size = target.stat().st_size

@@ -79,7 +79,7 @@ def _described(name: str, dataset: Dataset, project: Project) -> dict[str, Any]:
 
 def _is_here(source: Source, name: str, project: Project) -> bool:
     """Whether `source` can deliver without a network, as far as the names of files tell."""
-    from nnn_bench.data.delivery import Shelf
+    from nnn_bench.data.delivery.shelf import Shelf
 
     match source.kind:
         case "synthetic":
@@ -104,7 +104,7 @@ def data_fetch(datasets: DatasetNames, as_json: AsJson = False) -> None:
     One that fails does not stop the others; each says why on a line of its own, and the exit code is 2.
     """
     from nnn_bench.data.content import make_content
-    from nnn_bench.data.delivery import Unavailable
+    from nnn_bench.data.delivery.shelf import Unavailable
 
     project, catalog = open_project()
     told: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 
 if TYPE_CHECKING:
-    from nnn_bench.data.delivery import RawFile
+    from nnn_bench.data.delivery.shelf import RawFile
 
 _MEASURED = 1 << 23  # characters on which bytes per token are measured
 
@@ -32,7 +32,7 @@ def data_tokenizer(
     """
     from nnn_bench.config.datasets import FolderSource
     from nnn_bench.config.files import write_atomically
-    from nnn_bench.data.byte_level import byte_level, encode_texts, train_byte_pairs
+    from nnn_bench.data.encoding.byte_level import byte_level, encode_texts, train_byte_pairs
     from nnn_bench.data.sources.folder import deliver
 
     if not files or PurePosixPath(files).is_absolute() or ".." in PurePosixPath(files).parts:

@@ -14,9 +14,9 @@ from nnn_bench.config.files import read_json, sha256_of_file
 from nnn_bench.config.paths import Project
 from nnn_bench.data import splits
 from nnn_bench.data.content import FILES, Content, read_content
-from nnn_bench.data.delivery import Shelf
-from nnn_bench.data.fetch import source_module
-from nnn_bench.data.labelled import cut_labelled, load_labelled
+from nnn_bench.data.delivery.fetch import source_module
+from nnn_bench.data.delivery.shelf import Shelf
+from nnn_bench.data.labelled.arrays import cut_labelled, load_labelled
 from nnn_bench.data.names import SPLITS
 from nnn_bench.data.store import read_manifest
 

@@ -19,16 +19,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nnn_bench.config.closure import closure_hash
+from nnn_bench.config.closure import PACKAGE_ROOT, closure_hash
 from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.files import digest, disk_error, read_json, write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import Settings, validate
-from nnn_bench.data.conversations import Conversation
-from nnn_bench.data.delivery import Delivery, Unavailable
-from nnn_bench.data.fetch import fetch
-from nnn_bench.data.labelled import Labelled, load_labelled
+from nnn_bench.data.conversations.conversation import Conversation
+from nnn_bench.data.delivery.fetch import fetch
+from nnn_bench.data.delivery.shelf import Delivery, Unavailable
+from nnn_bench.data.labelled.arrays import Labelled, load_labelled
 
 Form = Literal["text", "conversations", "labelled"]
 FILES: dict[Form, str] = {"text": "content.txt", "conversations": "content.jsonl"}
@@ -98,7 +98,7 @@ def read_content(folder: Path) -> Content | None:
 
 def reader_module(name: str, *, file: str | None = None) -> str:
     """Dotted module of the reader `name`; its file name is the name that `file`, the YAML, uses."""
-    known = [path.stem for path in (Path(__file__).parent / "readers").glob("[a-z]*.py")]
+    known = [path.stem for path in (PACKAGE_ROOT / "data" / "readers").glob("[a-z]*.py")]
     if name not in known:
         raise UserError(f"there is no reader {name!r}; {nearest(name, known)}", file=file, key="reader")
     return f"nnn_bench.data.readers.{name}"

@@ -22,7 +22,7 @@ from torch import Tensor
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.recipe import LanguageScale
 from nnn_bench.data.batches import MASKED, Batches, EvaluationWindows, ScoredWindows, TrainingBatches
-from nnn_bench.data.conversation_stream import answers_in
+from nnn_bench.data.conversations.stream import answers_in
 from nnn_bench.data.names import SplitName
 from nnn_bench.data.store import Tokens, TokenStore
 

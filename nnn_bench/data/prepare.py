@@ -25,12 +25,12 @@ from nnn_bench.config.files import digest, disk_error, read_json, sha256_of_file
 from nnn_bench.config.paths import Project
 from nnn_bench.data.blocks import text_blocks
 from nnn_bench.data.content import FILES, Content, locked, make_content
-from nnn_bench.data.conversation_stream import encode_conversations, mark_ids
+from nnn_bench.data.conversations.stream import encode_conversations, mark_ids
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module, train_tokenizer
 from nnn_bench.data.names import SPLITS, SplitName
 from nnn_bench.data.shards import ShardWriter
 from nnn_bench.data.splits import conversation_index, text_ranges
 from nnn_bench.data.store import Manifest, Split, read_manifest
-from nnn_bench.data.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module, train_tokenizer
 
 _BLOCK = 1 << 17  # bytes of text that are encoded as one
 _BLOCKS_AT_ONCE = 16  # and so many side by side

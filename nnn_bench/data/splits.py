@@ -17,7 +17,7 @@ import numpy as np
 from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.errors import UserError
 from nnn_bench.data.blocks import byte_places
-from nnn_bench.data.conversations import Conversation
+from nnn_bench.data.conversations.conversation import Conversation
 from nnn_bench.data.names import SPLITS, SplitName
 
 _LEAST_CHARACTERS = 2  # of a split: one input and its target

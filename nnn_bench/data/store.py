@@ -20,8 +20,8 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest, read_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import Settings, validate
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class
 from nnn_bench.data.names import SPLITS, SplitName
-from nnn_bench.data.tokenizer import BaseTokenizer, tokenizer_class
 
 Tokens = NDArray[np.unsignedinteger]
 

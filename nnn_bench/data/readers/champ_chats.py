@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.conversations import Conversation, Message
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.json_records import whole_json
+from nnn_bench.data.conversations.conversation import Conversation, Message
+from nnn_bench.data.conversations.json_records import whole_json
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.messages import conversation
 
 FORM = "conversations"

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.conversations import Conversation
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.conversations.conversation import Conversation
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.champ_chats import problems_of
 from nnn_bench.data.readers.messages import conversation
 

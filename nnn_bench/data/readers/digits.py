@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.labelled import Labelled, LabelledPart
+from nnn_bench.data.delivery.shelf import RawFile
+from nnn_bench.data.labelled.arrays import Labelled, LabelledPart
 
 FORM = "labelled"
 

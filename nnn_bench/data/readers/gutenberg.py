@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.text import whole_text
 
 FORM = "text"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.text import whole_text
 
 FORM = "text"

@@ -19,10 +19,10 @@ from pathlib import PurePath
 from typing import Any
 
 from nnn_bench.config.errors import UserError, nearest
-from nnn_bench.data.conversations import ROLES, Conversation, Message, Role
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.json_records import LONGEST, Located, json_array, json_lines
-from nnn_bench.data.parquet_records import parquet_rows
+from nnn_bench.data.conversations.conversation import ROLES, Conversation, Message, Role
+from nnn_bench.data.conversations.json_records import LONGEST, Located, json_array, json_lines
+from nnn_bench.data.conversations.parquet_records import parquet_rows
+from nnn_bench.data.delivery.shelf import RawFile
 
 FORM = "conversations"
 

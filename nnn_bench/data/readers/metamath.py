@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.text import read_file
 
 FORM = "text"

@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 
 FORM = "text"
 

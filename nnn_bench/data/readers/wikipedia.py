@@ -14,7 +14,7 @@ from typing import BinaryIO, NoReturn
 from xml.parsers import expat
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.wikitext import heading, plain
 
 FORM = "text"

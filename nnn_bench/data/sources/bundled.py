@@ -10,7 +10,7 @@ from nnn_bench.config.datasets import BundledSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import sha256_of_file
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, RawFile, Unavailable
+from nnn_bench.data.delivery.shelf import Delivery, RawFile, Unavailable
 
 
 def deliver(source: BundledSource, name: str, _: Project) -> Delivery:

@@ -8,7 +8,7 @@ from nnn_bench.config.datasets import FileSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import sha256_of_file
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, RawFile
+from nnn_bench.data.delivery.shelf import Delivery, RawFile
 
 
 def deliver(source: FileSource, name: str, project: Project) -> Delivery:

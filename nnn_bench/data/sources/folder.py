@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from nnn_bench.config.datasets import FolderSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, RawFile
+from nnn_bench.data.delivery.shelf import Delivery, RawFile
 from nnn_bench.data.sources.file import local_file
 
 _AT_ONCE = 1 << 20  # bytes

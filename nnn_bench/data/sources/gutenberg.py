@@ -18,7 +18,7 @@ from nnn_bench.config.datasets import GutenbergSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import write_atomically
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, Shelf, Unavailable
+from nnn_bench.data.delivery.shelf import Delivery, Shelf, Unavailable
 from nnn_bench.data.readers.gutenberg import body
 
 MIRROR = "NNN_BENCH_GUTENBERG"

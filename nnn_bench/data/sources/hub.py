@@ -26,10 +26,10 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import read_json, write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import Settings, validate
-from nnn_bench.data.delivery import Delivery, Shelf, Unavailable
-from nnn_bench.data.hub_repository import Repository, library_of
-from nnn_bench.data.hub_rows import ConversationRows, Rows, TextRows, labelled_arrays
-from nnn_bench.data.idx import write_idx
+from nnn_bench.data.delivery.hub_repository import Repository, library_of
+from nnn_bench.data.delivery.hub_rows import ConversationRows, Rows, TextRows, labelled_arrays
+from nnn_bench.data.delivery.shelf import Delivery, Shelf, Unavailable
+from nnn_bench.data.labelled.idx import write_idx
 
 _EVERY = 32 << 20  # bytes between two notes of where the fetch stands
 _PLACE = ".place.json"

@@ -15,9 +15,9 @@ from typing import Any
 from nnn_bench.config.datasets import PackageSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data.archives import unpack
-from nnn_bench.data.clients import download
-from nnn_bench.data.delivery import Delivery, Shelf
+from nnn_bench.data.delivery.archives import unpack
+from nnn_bench.data.delivery.clients import download
+from nnn_bench.data.delivery.shelf import Delivery, Shelf
 
 _PIECE = 1 << 20
 _COMPARED = 2_000

@@ -16,7 +16,7 @@ from nnn_bench.config.datasets import SyntheticSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, Shelf
+from nnn_bench.data.delivery.shelf import Delivery, Shelf
 
 
 def deliver(source: SyntheticSource, name: str, project: Project) -> Delivery:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nnn_bench.config.datasets import SyntheticSource
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.idx import write_idx
+from nnn_bench.data.labelled.idx import write_idx
 from nnn_bench.data.tasks.drawing import Drawn
 
 _MOST_VALUES = 1 << 30  # of all sounds: 2 GiB

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nnn_bench.config.datasets import BytePairTokens
 from nnn_bench.config.paths import Project
-from nnn_bench.data.byte_level import BYTES, Merge, byte_level, encode_texts, lengths, train_byte_pairs
-from nnn_bench.data.tokenizer import BaseTokenizer
+from nnn_bench.data.encoding.byte_level import BYTES, Merge, byte_level, encode_texts, lengths, train_byte_pairs
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
 
 
 class Tokenizer(BaseTokenizer):

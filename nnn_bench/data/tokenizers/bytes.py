@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnn_bench.config.paths import Project
-from nnn_bench.data.byte_level import lengths
-from nnn_bench.data.tokenizer import BaseTokenizer
+from nnn_bench.data.encoding.byte_level import lengths
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
 
 
 class Tokenizer(BaseTokenizer):

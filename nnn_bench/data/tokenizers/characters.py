@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnn_bench.config.paths import Project
-from nnn_bench.data.tokenizer import BaseTokenizer
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
 
 UNKNOWN = 0
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from nnn_bench.config.datasets import TokenizerFile
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data.byte_level import encode_texts, lengths, pieces
-from nnn_bench.data.tokenizer import BaseTokenizer
-from nnn_bench.data.tokenizer_definition import bytes_by_id, neutral
-from nnn_bench.data.vocabulary_files import read_json_file
+from nnn_bench.data.encoding.byte_level import encode_texts, lengths, pieces
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
+from nnn_bench.data.encoding.tokenizer_definition import bytes_by_id, neutral
+from nnn_bench.data.encoding.vocabulary_files import read_json_file
 
 _CHECKED = 1 << 20  # bytes of the training split, before anything is made
 _BLOCK = 1 << 16

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from nnn_bench.config.datasets import VocabularyTokens
 from nnn_bench.config.paths import Project
-from nnn_bench.data.byte_level import BYTES, Merge, byte_level, encode_texts, lengths
-from nnn_bench.data.tokenizer import BaseTokenizer
-from nnn_bench.data.vocabulary_files import check_byte_level, read_merges, read_vocabulary
+from nnn_bench.data.encoding.byte_level import BYTES, Merge, byte_level, encode_texts, lengths
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
+from nnn_bench.data.encoding.vocabulary_files import check_byte_level, read_merges, read_vocabulary
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

@@ -19,9 +19,9 @@ import pyarrow.parquet
 
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.files import disk_error, sha256_of_file
-from nnn_bench.data.conversations import Conversation
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.json_records import LONGEST
+from nnn_bench.data.conversations.conversation import Conversation
+from nnn_bench.data.conversations.json_records import LONGEST
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.messages import question_group, read
 
 _MESSAGE = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])

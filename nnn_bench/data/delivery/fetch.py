@@ -8,7 +8,7 @@ from typing import Any
 from nnn_bench.config.datasets import Dataset, Source
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Delivery, Unavailable
+from nnn_bench.data.delivery.shelf import Delivery, Unavailable
 
 
 def fetch(name: str, dataset: Dataset, project: Project) -> Delivery:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.byte_level import LETTERS, Merge, bytes_of
+from nnn_bench.data.encoding.byte_level import LETTERS, Merge, bytes_of
 
 _LARGEST_FILE = 1 << 26  # bytes
 _MOST_TOKENS = 1 << 20

@@ -13,7 +13,7 @@ from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.data.content import make_content
-from nnn_bench.data.labelled import LabelledCut, LabelledPart, cut_labelled, load_labelled
+from nnn_bench.data.labelled.arrays import LabelledCut, LabelledPart, cut_labelled, load_labelled
 from nnn_bench.data.splits import SplitName
 
 _AT_ONCE = 1 << 22  # values

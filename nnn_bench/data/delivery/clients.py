@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nnn_bench.config.datasets import PackageSource
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import Unavailable
+from nnn_bench.data.delivery.shelf import Unavailable
 
 _SHOWN_OF_A_REASON = 300
 

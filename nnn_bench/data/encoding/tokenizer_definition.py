@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.byte_level import bytes_of
-from nnn_bench.data.vocabulary_files import shortly
+from nnn_bench.data.encoding.byte_level import bytes_of
+from nnn_bench.data.encoding.vocabulary_files import shortly
 
 _LARGEST_ID = 1 << 22
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import torch
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.examples import Examples, Part
+from nnn_bench.data.labelled.examples import Examples, Part
 from nnn_bench.data.splits import SplitName
 
 Scenario = Literal["task", "domain", "class"]

@@ -6,7 +6,7 @@ import re
 
 from nnn_bench.config.datasets import HubSource
 from nnn_bench.config.errors import UserError, nearest
-from nnn_bench.data.delivery import Unavailable
+from nnn_bench.data.delivery.shelf import Unavailable
 
 
 def told(error: Exception, source: HubSource, config: str, *, local: bool) -> UserError:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
+from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.text import read_file
 
 LONGEST = 16 << 20  # characters of one record

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnn_bench.data.conversations import ROLES, Conversation
-from nnn_bench.data.tokenizer import BaseTokenizer
+from nnn_bench.data.conversations.conversation import ROLES, Conversation
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer
 
 MARKS = (*ROLES, "end")
 

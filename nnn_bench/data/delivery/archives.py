@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import Unavailable
+from nnn_bench.data.delivery.shelf import Unavailable
 
 #: what an archive may unpack to: so many bytes, and so many times its own size (text takes 10, all zeros in gzip 1,000)
 MOST_BYTES = 8 << 30

@@ -21,8 +21,8 @@ from nnn_bench.config.datasets import HubSource
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.files import sha256_of_file
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import Unavailable
-from nnn_bench.data.hub_errors import configuration_absent, told
+from nnn_bench.data.delivery.hub_errors import configuration_absent, told
+from nnn_bench.data.delivery.shelf import Unavailable
 
 if TYPE_CHECKING:
     import datasets

@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.data.delivery import RawFile
-from nnn_bench.data.json_records import Located
+from nnn_bench.data.conversations.json_records import Located
+from nnn_bench.data.delivery.shelf import RawFile
 
 _ROWS = 256  # at once; a row group may hold a million
 _BUFFER = 1 << 20  # bytes; without one, or with `pre_buffer`, each column of a row group is taken in as a whole

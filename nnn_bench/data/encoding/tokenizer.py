@@ -10,12 +10,12 @@ import codecs
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnn_bench.config.closure import PACKAGE_ROOT
 from nnn_bench.config.datasets import TokenSettings
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.paths import Project
@@ -74,7 +74,7 @@ class BaseTokenizer(ABC):
 
 def tokenizer_module(kind: str) -> str:
     """Dotted module of the tokenizer `kind`; its file name is the name the YAML uses."""
-    known = [path.stem for path in (Path(__file__).parent / "tokenizers").glob("[a-z]*.py")]
+    known = [path.stem for path in (PACKAGE_ROOT / "data" / "tokenizers").glob("[a-z]*.py")]
     if kind not in known:
         raise UserError(f"there is no tokenizer {kind!r}; {nearest(kind, known)}")
     return f"nnn_bench.data.tokenizers.{kind}"
