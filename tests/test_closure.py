@@ -83,6 +83,19 @@ def test_reports_and_tracking_do_not_count(copied_package):
     assert hashes() == before
 
 
+def test_what_makes_the_data_does_not_count(copied_package):
+    before = hashes()
+    rooms = ("sources", "readers", "tokenizers", "delivery")
+    made = [path for room in rooms for path in (copied_package / "data" / room).glob("*.py")]
+    named = [
+        copied_package / "config" / "datasets.py",
+        *(copied_package / "data" / f"{n}.py" for n in ("prepare", "content")),
+    ]
+    for path in made + named:
+        path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert hashes() == before
+
+
 #: Trains nothing, but loads for each model tree, as from a fresh start, what a training process does.
 LOADER = """
 import json, sys

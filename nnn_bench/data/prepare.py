@@ -26,7 +26,7 @@ from nnn_bench.config.paths import Project
 from nnn_bench.data.blocks import text_blocks
 from nnn_bench.data.content import FILES, Content, locked, make_content
 from nnn_bench.data.conversations.stream import encode_conversations, mark_ids
-from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module, train_tokenizer
+from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module
 from nnn_bench.data.names import SPLITS, SplitName
 from nnn_bench.data.shards import ShardWriter
 from nnn_bench.data.splits import conversation_index, text_ranges
@@ -178,11 +178,11 @@ def _made(
 
 def _tokenizer(settings: TokenSettings, parts: Parts, folder: Path, project: Project) -> BaseTokenizer:
     """The tokenizer that was begun with, or a new one."""
-    path = folder / "vocabulary.json"
+    path, kind = folder / "vocabulary.json", tokenizer_class(settings.kind)
     known = read_json(path)
     if known is not None:
-        return tokenizer_class(settings.kind).from_data(known)
-    made = train_tokenizer(settings, parts.texts("train"), project)
+        return kind.from_data(known)
+    made = kind.train(settings, parts.texts("train"), project)
     write_json(path, made.to_data())
     return made
 

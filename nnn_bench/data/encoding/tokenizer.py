@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnn_bench.config.closure import PACKAGE_ROOT
-from nnn_bench.config.datasets import TokenSettings
 from nnn_bench.config.errors import UserError, nearest
 from nnn_bench.config.paths import Project
 
@@ -88,7 +87,3 @@ def tokenizer_class(kind: str) -> type[BaseTokenizer]:
     """
     found: type[BaseTokenizer] = importlib.import_module(tokenizer_module(kind)).Tokenizer
     return found
-
-
-def train_tokenizer(settings: TokenSettings, texts: Iterable[str], project: Project) -> BaseTokenizer:
-    return tokenizer_class(settings.kind).train(settings, texts, project)
