@@ -96,14 +96,14 @@ def library(folder: Path) -> dict[str, Any]:
     """The library on the same blocks, as many side by side."""
     from nnn_bench.data.blocks import text_blocks
     from nnn_bench.data.encoding.byte_level import byte_level
-    from nnn_bench.data.prepare import _BLOCK, _BLOCKS_AT_ONCE
+    from nnn_bench.data.parts import BLOCK, BLOCKS_AT_ONCE
 
     vocabulary, path = json.loads((folder / "vocab.json").read_text()), folder / "text.txt"
     merges = [(left, right) for left, right in json.loads((folder / "merges.json").read_text())]
     encoder = byte_level(list(vocabulary), merges)
-    blocks = text_blocks(path, 0, path.stat().st_size, _BLOCK)
+    blocks = text_blocks(path, 0, path.stat().st_size, BLOCK)
     tokens = 0
-    while several := [block.text for block in islice(blocks, _BLOCKS_AT_ONCE)]:
+    while several := [block.text for block in islice(blocks, BLOCKS_AT_ONCE)]:
         tokens += sum(len(one.ids) for one in encoder.encode_batch_fast(several, add_special_tokens=False))
     return {"tokens": tokens}
 

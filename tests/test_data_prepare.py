@@ -195,8 +195,8 @@ def counting(monkeypatch):
     """Small blocks, a note after each, and a tokenizer that counts."""
     monkeypatch.setattr(characters, "Tokenizer", Counting)
     monkeypatch.setattr("nnn_bench.data.shards.NOTE_EVERY", 1)
-    monkeypatch.setattr("nnn_bench.data.prepare._BLOCK", 16)
-    monkeypatch.setattr("nnn_bench.data.prepare._BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr("nnn_bench.data.parts.BLOCK", 16)
+    monkeypatch.setattr("nnn_bench.data.parts.BLOCKS_AT_ONCE", 2)
     monkeypatch.setattr(Counting, "done", 0)
     return Counting
 

@@ -10,31 +10,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nnn_bench.config.closure import closure_hash
 from nnn_bench.config.datasets import Dataset, TokenSettings, token_files
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest, disk_error, read_json, sha256_of_file, write_json
 from nnn_bench.config.paths import Project
-from nnn_bench.data.blocks import text_blocks
-from nnn_bench.data.content import FILES, Content, locked, make_content
-from nnn_bench.data.conversations.stream import encode_conversations, mark_ids
+from nnn_bench.data.content import Content, locked, make_content
+from nnn_bench.data.conversations.stream import mark_ids
 from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module
 from nnn_bench.data.names import SPLITS, SplitName
+from nnn_bench.data.parts import Parts, Piece, parts_of
 from nnn_bench.data.shards import ShardWriter
-from nnn_bench.data.splits import conversation_index, text_ranges
 from nnn_bench.data.store import Manifest, Split, read_manifest
-
-_BLOCK = 1 << 17  # bytes of text that are encoded as one
-_BLOCKS_AT_ONCE = 16  # and so many side by side
-_CONVERSATIONS_AT_ONCE = 256
 
 
 def prepare(name: str, dataset: Dataset, tokenizer: str, settings: TokenSettings, project: Project) -> Manifest:
@@ -66,75 +56,6 @@ def prepare(name: str, dataset: Dataset, tokenizer: str, settings: TokenSettings
             shutil.rmtree(making, ignore_errors=True)
             raise
         return manifest
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Encoded content that is written at once, what it stands for, and where in the content the next one begins."""
-
-    ids: NDArray[np.uint32]
-    targets: NDArray[np.uint8] | None
-    characters: int
-    size: int
-    unknown: int
-    after: int
-
-
-class TextParts:
-    """The three parts of a text, places in bytes of its file."""
-
-    def __init__(self, path: Path, ranges: dict[SplitName, tuple[int, int]]):
-        self.path, self.ranges = path, ranges
-
-    def texts(self, split: SplitName) -> Iterator[str]:
-        return (block.text for block in text_blocks(self.path, *self.ranges[split]))
-
-    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
-        begin, end = self.ranges[split]
-        blocks = text_blocks(self.path, begin if place is None else place, end, _BLOCK)
-        while several := list(islice(blocks, _BLOCKS_AT_ONCE)):
-            texts = [block.text for block in several]
-            ids = np.concatenate(tokenizer.encode_all(texts))
-            characters, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
-            yield Piece(ids, None, characters, size, _unknown(ids, tokenizer), several[-1].after)
-
-
-class ConversationParts:
-    """The three parts of a file of conversations, places in numbers of conversations."""
-
-    def __init__(self, path: Path, dataset: Dataset, *, file: str):
-        self.index = conversation_index(path, dataset, file=file)
-
-    def texts(self, split: SplitName) -> Iterator[str]:
-        return (message.content for one in self.index.read(split) for message in one.messages)
-
-    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
-        after = place or 0
-        conversations = self.index.read(split, after)
-        while several := list(islice(conversations, _CONVERSATIONS_AT_ONCE)):
-            after += len(several)
-            ids, targets = encode_conversations(several, tokenizer)
-            contents = [message.content for one in several for message in one.messages]
-            characters, size = sum(map(len, contents)), sum(len(text.encode()) for text in contents)
-            yield Piece(ids, targets, characters, size, _unknown(ids, tokenizer), after)
-
-
-Parts = TextParts | ConversationParts
-
-
-def parts_of(name: str, dataset: Dataset, content: Content, project: Project) -> Parts:
-    """The three parts of a content. Raises `UserError` for one that has no tokens, or too little for three parts."""
-    if content.form == "labelled":
-        raise UserError(
-            f"data set {name} holds labelled arrays; tokens are made of text or conversations",
-            file=f"config/datasets/{name}.yaml",
-            key="reader",
-        )
-    path = project.content(name) / FILES[content.form]
-    shown = str(content.origin.get("path") or f"data set {name}")
-    if content.form == "conversations":
-        return ConversationParts(path, dataset, file=shown)
-    return TextParts(path, text_ranges(path, content.counts["characters"], dataset, file=shown))
 
 
 def _made(
@@ -211,10 +132,6 @@ def _put_in_place(making: Path, folder: Path) -> None:
     for path in sorted(making.iterdir(), key=lambda one: one.name == "manifest.json"):
         path.replace(folder / path.name)
     making.rmdir()
-
-
-def _unknown(ids: NDArray[np.uint32], tokenizer: BaseTokenizer) -> int:
-    return 0 if tokenizer.unknown is None else int((ids == tokenizer.unknown).sum())
 
 
 def _fingerprint(content: Content, dataset: Dataset, settings: TokenSettings, project: Project) -> str:
