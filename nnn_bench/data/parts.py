@@ -15,6 +15,7 @@ from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.data.blocks import text_blocks
 from nnn_bench.data.content import FILES, Content
+from nnn_bench.data.conversations.conversation import Conversation
 from nnn_bench.data.conversations.stream import encode_conversations
 from nnn_bench.data.encoding.tokenizer import BaseTokenizer
 from nnn_bench.data.names import SplitName
@@ -26,15 +27,37 @@ _CONVERSATIONS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Encoded content that is written at once, what it stands for, and where in the content the next one begins."""
+class Encoded:
+    """What became of a piece: ids, which of them are targets, and the characters and bytes they stand for."""
 
     ids: NDArray[np.uint32]
     targets: NDArray[np.uint8] | None
     characters: int
     size: int
     unknown: int
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """Text that is encoded at once, and where the next piece begins."""
+
+    texts: list[str]
     after: int
+
+    def encoded(self, tokenizer: BaseTokenizer) -> Encoded:
+        return _encoded(np.concatenate(tokenizer.encode_all(self.texts)), None, self.texts, tokenizer)
+
+
+@dataclass(frozen=True)
+class ConversationPiece:
+    """Conversations that are encoded at once, and where the next piece begins."""
+
+    conversations: list[Conversation]
+    after: int
+
+    def encoded(self, tokenizer: BaseTokenizer) -> Encoded:
+        contents = [message.content for one in self.conversations for message in one.messages]
+        return _encoded(*encode_conversations(self.conversations, tokenizer), contents, tokenizer)
 
 
 class TextParts:
@@ -46,14 +69,11 @@ class TextParts:
     def texts(self, split: SplitName) -> Iterator[str]:
         return (block.text for block in text_blocks(self.path, *self.ranges[split]))
 
-    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
+    def pieces(self, split: SplitName, place: int | None) -> Iterator[TextPiece]:
         begin, end = self.ranges[split]
         blocks = text_blocks(self.path, begin if place is None else place, end, BLOCK)
         while several := list(islice(blocks, BLOCKS_AT_ONCE)):
-            texts = [block.text for block in several]
-            ids = np.concatenate(tokenizer.encode_all(texts))
-            characters, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
-            yield Piece(ids, None, characters, size, _unknown(ids, tokenizer), several[-1].after)
+            yield TextPiece([block.text for block in several], several[-1].after)
 
 
 class ConversationParts:
@@ -65,15 +85,12 @@ class ConversationParts:
     def texts(self, split: SplitName) -> Iterator[str]:
         return (message.content for one in self.index.read(split) for message in one.messages)
 
-    def pieces(self, split: SplitName, place: int | None, tokenizer: BaseTokenizer) -> Iterator[Piece]:
+    def pieces(self, split: SplitName, place: int | None) -> Iterator[ConversationPiece]:
         after = place or 0
         conversations = self.index.read(split, after)
         while several := list(islice(conversations, _CONVERSATIONS_AT_ONCE)):
             after += len(several)
-            ids, targets = encode_conversations(several, tokenizer)
-            contents = [message.content for one in several for message in one.messages]
-            characters, size = sum(map(len, contents)), sum(len(text.encode()) for text in contents)
-            yield Piece(ids, targets, characters, size, _unknown(ids, tokenizer), after)
+            yield ConversationPiece(several, after)
 
 
 Parts = TextParts | ConversationParts
@@ -94,5 +111,8 @@ def parts_of(name: str, dataset: Dataset, content: Content, project: Project) ->
     return TextParts(path, text_ranges(path, content.counts["characters"], dataset, file=shown))
 
 
-def _unknown(ids: NDArray[np.uint32], tokenizer: BaseTokenizer) -> int:
-    return 0 if tokenizer.unknown is None else int((ids == tokenizer.unknown).sum())
+def _encoded(
+    ids: NDArray[np.uint32], targets: NDArray[np.uint8] | None, texts: list[str], tokenizer: BaseTokenizer
+) -> Encoded:
+    unknown = 0 if tokenizer.unknown is None else int((ids == tokenizer.unknown).sum())
+    return Encoded(ids, targets, sum(map(len, texts)), sum(len(text.encode()) for text in texts), unknown)

@@ -8,8 +8,8 @@ is whole: a process that is killed goes on there, an error leaves nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +22,11 @@ from nnn_bench.data.content import Content, locked, make_content
 from nnn_bench.data.conversations.stream import mark_ids
 from nnn_bench.data.encoding.tokenizer import BaseTokenizer, tokenizer_class, tokenizer_module
 from nnn_bench.data.names import SPLITS, SplitName
-from nnn_bench.data.parts import Parts, Piece, parts_of
+from nnn_bench.data.parts import Encoded, Parts, parts_of
 from nnn_bench.data.shards import ShardWriter
 from nnn_bench.data.store import Manifest, Split, read_manifest
+
+_SIDE_BY_SIDE = 2  # pieces: while the library encodes one, the ids of another become numbers
 
 
 def prepare(name: str, dataset: Dataset, tokenizer: str, settings: TokenSettings, project: Project) -> Manifest:
@@ -77,7 +79,7 @@ def _made(
     splits: dict[SplitName, Split] = {}
     for split in SPLITS:
         writer = ShardWriter(folder, split, dtype, masked=masked)
-        splits[split] = writer.done or _written(writer, parts.pieces(split, writer.place, made))
+        splits[split] = writer.done or _written(writer, parts, split, made)
     manifest = Manifest(
         dataset=name,
         content_sha256=content.sha256,
@@ -108,20 +110,25 @@ def _tokenizer(settings: TokenSettings, parts: Parts, folder: Path, project: Pro
     return made
 
 
-def _written(writer: ShardWriter, pieces: Iterator[Piece]) -> Split:
-    """Write what comes, while the next piece is encoded beside."""
+def _written(writer: ShardWriter, parts: Parts, split: SplitName, tokenizer: BaseTokenizer) -> Split:
+    """Encode a split from where its writer stands, two pieces side by side, and write them in their order."""
+    waiting: deque[tuple[Future[Encoded], int]] = deque()
     try:
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            coming = ahead.submit(next, pieces, None)
-            while (piece := coming.result()) is not None:
-                coming = ahead.submit(next, pieces, None)
-                writer.append(
-                    piece.ids, piece.targets, characters=piece.characters, size=piece.size, unknown=piece.unknown
-                )
-                writer.reached(piece.after)
+        with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
+            for piece in parts.pieces(split, writer.place):
+                waiting.append((pool.submit(piece.encoded, tokenizer), piece.after))
+                if len(waiting) > _SIDE_BY_SIDE:
+                    _append(writer, *waiting.popleft())
+            for one in waiting:
+                _append(writer, *one)
         return writer.close()
     finally:
         writer.abandon()
+
+
+def _append(writer: ShardWriter, coming: Future[Encoded], after: int) -> None:
+    writer.append(coming.result())
+    writer.reached(after)
 
 
 def _put_in_place(making: Path, folder: Path) -> None:

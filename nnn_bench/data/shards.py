@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnn_bench.config.files import read_json, sha256_of_file, write_json
 from nnn_bench.data.names import SplitName
+from nnn_bench.data.parts import Encoded
 from nnn_bench.data.store import Split
 
 NOTE_EVERY = 1 << 24  # tokens
@@ -47,16 +47,15 @@ class ShardWriter:
         file.truncate(self._noted * width)
         return file
 
-    def append(
-        self, ids: NDArray[np.uint32], targets: NDArray[np.uint8] | None, *, characters: int, size: int, unknown: int
-    ) -> None:
-        """Add tokens that stand for so many characters and bytes of the content; `targets` as long as `ids`, if masked."""
-        self._files[0].write(ids.astype(self._dtype).tobytes())
-        if targets is not None:
-            self._files[1].write(targets.tobytes())
-            self._counts["targets"] += int(targets.sum())
-        for key, more in zip(_COUNTED, (len(ids), characters, size, unknown), strict=True):
-            self._counts[key] += more
+    def append(self, more: Encoded) -> None:
+        """Add the tokens of a piece, and its mask if there is one."""
+        self._files[0].write(more.ids.astype(self._dtype).tobytes())
+        if more.targets is not None:
+            self._files[1].write(more.targets.tobytes())
+            self._counts["targets"] += int(more.targets.sum())
+        told = (len(more.ids), more.characters, more.size, more.unknown)
+        for key, count in zip(_COUNTED, told, strict=True):
+            self._counts[key] += count
 
     def reached(self, place: int) -> None:
         """All of the content before `place` is written."""
