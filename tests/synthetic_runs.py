@@ -356,6 +356,10 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
             "tokenizer": spec.tokenizer,
             "vocabulary": 81,
         },
+        "origin": {"kind": "file", "path": "plays.txt"},
+        "predicted_share": 1.0,
+        "question_share": None,
+        "unknown_share": 0.0,
         "source_sha256": digest(["source", spec.variant]),
     }
 

@@ -60,6 +60,7 @@ FILES = [
     ("suites/tiny.yaml", "body_parameters: 6000", "body_parameters: 10", "cannot reach 10 body parameters within 1%; the nearest is"),
     ("suites/tiny.yaml", "device: cpu", "device: cuda", "no CUDA device is there"),
     ("suites/tiny.yaml", "training_characters: 6000", "training_characters: 600000", "language.training_characters"),
+    ("suites/tiny.yaml", "context: 16", "context: 64", "config/suites/tiny.yaml: language.context: is 64 tokens or 64 characters, longer than the gap of 32"),
     ("suites/tiny.yaml", "batch: 6", "batch: 6\n  accumulation: 4", "config/suites/tiny.yaml: language.accumulation: 4 does not divide the batch of 6"),
     ("datasets/tiny.yaml", "path: text.txt", "path: txt.txt", "txt.txt"),
 ]  # fmt: skip

@@ -171,10 +171,12 @@ def test_files_that_are_not_text_or_not_mappings_are_refused(tmp_path):
     assert "larger than 1 MiB" in refusal(lambda: read_yaml(path))
 
 
-def test_a_context_longer_than_the_gap_between_splits_is_refused(project):
-    catalog = edit(project, "suites/smoke.yaml", "context: 64", "context: 4096")
-    message = refusal(lambda: study_specs(catalog, "smoke", "language"))
-    assert message.startswith("config/suites/smoke.yaml: language.context: is 4096, longer than the gap of 2048")
+def test_a_study_may_ask_for_a_longer_context_at_the_same_tokens_per_step(project):
+    suite = Catalog(project).suite("smoke").language
+    catalog = edit(project, "studies/language.yaml", "tokenizer:", f"context: {2 * suite.context}\ntokenizer:")
+    scale = study_specs(catalog, "smoke", "language")["gpt2"].scale
+    assert (scale.context, scale.batch * scale.context) == (2 * suite.context, suite.batch * suite.context)
+    assert {**scale.model_dump(), "context": suite.context, "batch": suite.batch} == suite.model_dump()
 
 
 def test_what_only_people_read_does_not_change_a_run(project):

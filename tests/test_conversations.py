@@ -94,22 +94,21 @@ def test_one_question_is_one_group_whatever_its_case_and_blanks_unless_a_group_i
     def record(question, answer, **more):
         return {"query": question, "target": answer, **more}
 
-    file = raw(
-        tmp_path,
-        "a.json",
-        [
-            record("What is 2 + 2?", "4"),
-            record("  what IS 2\n+ 2? ", "four"),
-            record("What is 2 + 3?", "5"),
-            record("What is 2 + 2?", "4!", group="sums"),
-            record("What is 9?", "9", problem="sums"),
-            record("What is 2 + 2?", "4?", problem=17, group=None),
-        ],
-    )
-    one, other, third, *named = [each.group for each in messages.read([file])]
-    assert one == other == hashlib.sha256(b"what is 2 + 2?").hexdigest()[:16]
-    assert third not in (one, "sums")
-    assert named == ["sums", "sums", "17"]
+    unnamed = [record("What is 2 + 2?", "4"), record("  what IS 2\n+ 2? ", "four"), record("What is 2 + 3?", "5")]
+    named = [
+        record("What is 2 + 2?", "4!", group="sums"),
+        record("What is 9?", "9", problem="sums"),
+        record("What is 2 + 2?", "4?", problem=17, group=None),
+    ]
+    one, other, third = [each.group for each in messages.read([raw(tmp_path, "a.json", unnamed)])]
+    assert one == other == hashlib.sha256(b"what is 2 + 2?").hexdigest()[:16] != third
+    assert [each.group for each in messages.read([raw(tmp_path, "b.json", named)])] == ["sums", "sums", "17"]
+    # a named and an unnamed group of one question could go to two splits
+    for mixed, number, says in ((unnamed + named, 4, "names a group"), (named + unnamed, 4, "names no group")):
+        with pytest.raises(
+            UserError, match=rf"^c\.json: record {number} .*{says}, unlike those before; all must, or none$"
+        ):
+            list(messages.read([raw(tmp_path, "c.json", mixed)]))
 
 
 def with_message(**message):

@@ -20,10 +20,17 @@ from nnn_bench.data.delivery.shelf import RawFile
 from nnn_bench.data.readers.messages import read
 
 RECORDS = [
-    {"query": "Why?", "target": 'Because.\r\n\u2028\t"\\ é \U0001f600'},
+    {"group": "why", "query": "Why?", "target": 'Because.\r\n\u2028\t"\\ é \U0001f600'},
     {"group": "g 1", "messages": [{"role": role, "content": role} for role in ("system", "user", "assistant")]},
     {"problem": 7, "query": [{"content": "a", "role": "user"}] * 2, "target": [{"content": "b", "role": "assistant"}]},
-    [{"role": "user", "content": " ."}, {"role": "assistant", "content": "\x01"}, {"role": "user", "content": "?"}],
+    {
+        "group": "last",
+        "messages": [
+            {"role": "user", "content": " ."},
+            {"role": "assistant", "content": "\x01"},
+            {"role": "user", "content": "?"},
+        ],
+    },
 ]
 ENDINGS = [".json", ".jsonl", ".parquet"]
 
@@ -58,12 +65,28 @@ def test_what_is_written_is_plain_for_other_programs(tmp_path, source):
     array = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert array == [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().decode().split("\n")[:-1]]
     assert array[0] == {
-        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": RECORDS[0]["target"]}]
+        "group": "why",
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": RECORDS[0]["target"]}],
     }
-    assert [record.get("group") for record in array] == [None, "g 1", "7", None]
+    assert [record["group"] for record in array] == ["why", "g 1", "7", "last"]
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["messages", "group"]
     assert table["messages"].to_pylist() == [record["messages"] for record in array]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_group_that_nobody_named_is_not_written(tmp_path, ending):
+    source, made, back = tmp_path / "in.jsonl", tmp_path / f"out{ending}", tmp_path / "back.json"
+    source.write_text(
+        "".join(
+            json.dumps([{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "."}]) + "\n"
+            for i in range(3)
+        )
+    )
+    convert(source, made)
+    convert(made, back)
+    assert all(set(record) == {"messages"} for record in json.loads(back.read_text()))
+    assert conversations(made) == conversations(source)
 
 
 def test_parquet_is_written_in_groups_of_bounded_size(tmp_path, source, monkeypatch):

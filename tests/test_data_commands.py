@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.datasets import Dataset
 from nnn_bench.config.paths import Project
 from nnn_bench.config.validation import validate
+from nnn_bench.data import checking
 from nnn_bench.data.content import reader_module
 from nnn_bench.data.delivery.shelf import OFFLINE
 
@@ -92,7 +94,7 @@ def test_list_says_what_there_is_and_whether_it_is_here(project, typed):
         "pictures": ("labelled", False, True, None),
         "talks": ("conversations", False, True, None),
     }
-    assert told["datasets"]["far"]["from"] == ["npm"]
+    assert told["datasets"]["far"]["from"] == ["npm"] and told["datasets"]["far"]["citation"] == "c"
     code, out, _ = typed("list")
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
     assert rows["notes"] == ["text", f"{len(TEXT):,}", "file", "yes", "MIT"]
@@ -225,6 +227,116 @@ def test_check_proves_that_conversations_are_apart(project, typed, monkeypatch):
     found = findings(typed, "talks")
     assert found["conversations of splits"][0] is False and found["conversations of splits"][1].endswith("; 1 shared")
     assert found["groups of splits"][0] is False
+
+
+def is_locked(folder: Path) -> bool:
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_two_that_mend_the_same_damage_do_not_meet(project, typed, monkeypatch):
+    """What is damaged is looked at and taken away under the lock, and may be gone by then."""
+    typed("prepare", "notes")
+    content, store = project.content("notes"), project.tokens("notes", "characters")
+    before = [(folder / name).read_bytes() for folder, name in ((content, "content.txt"), (store, "test.bin"))]
+    damage(content / "content.txt")
+    damage(store / "test.bin")
+    looked = []
+
+    def gone_meanwhile(is_wrong, record):
+        def look(folder):
+            wrong = is_wrong(folder)
+            looked.append((folder, is_locked(folder), bool(wrong)))
+            (folder / record).unlink()
+            return wrong
+
+        return look
+
+    for function, record in (("is_damaged", "content.json"), ("damaged_shards", "manifest.json")):
+        monkeypatch.setattr(checking, function, gone_meanwhile(getattr(checking, function), record))
+    code, _, err = typed("prepare", "notes")
+    assert (code, err) == (0, "")
+    assert looked == [(content, True, True), (store, True, True)]
+    assert before == [(content / "content.txt").read_bytes(), (store / "test.bin").read_bytes()]
+
+
+def test_nothing_is_made_for_what_is_not_here(project, typed):
+    assert typed("prepare", "lost")[0] == 2
+    assert not project.tokens("lost", "characters").exists()
+
+
+CARDS = HEAD.format(name="cards") + "source: {kind: hub, repository: ./cards, columns: {text: text}}\ngap: 16\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("notes", "notes.txt"), ("pages", "pages/b.txt"), ("cards", "cards/train.jsonl")]
+)
+def test_check_tells_that_what_the_user_keeps_was_edited(project, typed, name, file):
+    (project.config / "datasets" / "cards.yaml").write_text(CARDS)
+    (project.config / "datasets" / "pages.yaml").write_text(
+        HEAD.format(name=name) + "source: {kind: folder, path: pages, files: '*.txt'}\ngap: 16\n"
+    )
+    for folder in ("pages", "cards"):
+        (project.root / folder).mkdir()
+    for part in "ab":
+        (project.root / "pages" / f"{part}.txt").write_text(TEXT)
+    (project.root / "cards" / "train.jsonl").write_text(json.dumps({"text": TEXT}) + "\n")
+    if name == "notes":  # or an edited file is refused
+        path = project.config / "datasets" / "notes.yaml"
+        path.write_text(path.read_text().partition("sha256")[0])
+    assert typed("fetch", name)[0] == 0
+    what = {"notes": "files, file", "pages": "files, folder", "cards": "files, hub"}[name]
+    assert findings(typed, name)[what][0]
+    kept = project.root / file
+    kept.write_text(kept.read_text().replace("well", "bell"))
+    assert findings(typed, name)[what] == (
+        False,
+        f"changed since it was read; `nnn-bench data fetch {name}` reads it anew",
+    )
+    assert typed("fetch", name)[0] == 0
+    assert all(sound for sound, _ in findings(typed, name).values())
+
+
+def test_check_counts_the_windows_that_stand_in_the_training_split(project, typed, monkeypatch):
+    """Every question begins with the same 150 letters, and every second answer is the same."""
+    monkeypatch.setattr(checking, "_AT_ONCE", 128)
+    before = "".join(chr(ord("a") + n * n % 23) for n in range(150))
+    records = [{"query": f"{before} {n}?", "target": "no" * 150 if n % 2 else f"{n} " * 100} for n in range(60)]
+    (project.root / "talks.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    typed("fetch", "talks")
+    assert "windows shared" not in findings(typed, "talks")
+    typed("prepare", "talks")
+    sound, saw = findings(typed, "talks")["windows shared"]
+    store = project.tokens("talks", "characters")
+    train, told = np.fromfile(store / "train.bin", "<u2"), []
+    there = {train[place : place + 64].tobytes() for place in range(len(train) - 63)}
+    for name in ("validation", "test"):
+        tokens, mask = np.fromfile(store / f"{name}.bin", "<u2"), np.fromfile(store / f"{name}.targets", "u1")
+        places = range(0, len(tokens) - 63, 64)
+        shared = [tokens[place : place + 64].tobytes() in there for place in places]
+        alone = [one for one, place in zip(shared, places, strict=True) if mask[place : place + 64].all()]
+        assert 0 < sum(alone) < sum(shared) < len(shared) and sum(alone) < len(alone)
+        told += [f"{name} {sum(one):,} of {len(one):,} ({sum(one) / len(one):.2%})" for one in (shared, alone)]
+    first, alone, second, alone_too = told
+    wanted = (
+        f"{first}, of answers alone {alone.partition(' ')[2]}; {second}, of answers alone {alone_too.partition(' ')[2]}"
+    )
+    assert sound and saw == f"64 tokens word for word in train: {wanted}"
+
+
+def test_check_counts_no_windows_where_there_are_none(project, typed):
+    records = [{"query": f"{n}", "target": "."} for n in range(20)]
+    (project.root / "talks.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    typed("prepare", "talks")
+    none = "0 of 0 (0.00%), of answers alone 0 of 0 (0.00%)"
+    assert findings(typed, "talks")["windows shared"] == (
+        True,
+        f"64 tokens word for word in train: validation {none}; test {none}",
+    )
 
 
 @pytest.mark.parametrize("moved", [-1, 1])

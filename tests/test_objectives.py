@@ -23,7 +23,7 @@ from nnn_bench.data.conversations.conversation import Conversation, Message
 from nnn_bench.data.conversations.stream import answers_in, encode_conversations, mark_ids
 from nnn_bench.data.names import SPLITS
 from nnn_bench.data.ngrams import ladder
-from nnn_bench.data.objectives import evaluation_windows, predicted_share, training_batches
+from nnn_bench.data.objectives import evaluation_windows, predicted_share, question_share, training_batches
 from nnn_bench.data.prepare import prepare
 from nnn_bench.data.splits import conversation_index
 from nnn_bench.data.store import TokenStore, load
@@ -182,6 +182,46 @@ def test_in_training_answers_alone_are_targets(chat):
     assert 1 - hidden / told == pytest.approx(mask[: len(seen)].mean(), abs=0.05)
     assert predicted_share(store, scale(), "answers") == pytest.approx(mask[: len(seen)].mean())
     assert predicted_share(store, scale(), "next") == 1.0
+
+
+def test_the_beginning_of_a_split_meets_all_groups(chat):
+    project, _ = chat
+    index = conversation_index(project.content("chat") / FILES["conversations"], described(), file="chat")
+    groups = [one.group for one in index.read("train")]
+    assert len(set(groups[: len(groups) // 2])) > 0.8 * len(set(groups))
+    assert groups != sorted(groups, key=lambda group: hashlib.sha256(group.encode()).digest())
+
+
+@pytest.mark.parametrize("context", [8, 24, 64])
+def test_the_share_of_answers_that_are_scored_with_their_question_is_counted(chat, context):
+    _, store = chat
+    asked = scale(context=context)
+    windows = evaluation_windows(store, "test", asked, "answers", 1)
+    text, marks = store.test.tolist(), store.manifest.marks
+    seen = []
+    for place, begin in zip(windows.scored_positions.tolist(), windows.scored_begins.tolist(), strict=True):
+        question = max(i for i in range(place) if text[i] == marks["user"])
+        seen.append(question + 1 >= begin)
+        assert begin <= place - 1 < begin + context
+    assert question_share(store, asked) == pytest.approx(sum(seen) / len(seen))
+    assert (context == 8) == (question_share(store, asked) < 0.2)
+
+
+def test_what_is_used_without_an_answer_is_told_by_its_key(tmp_path):
+    project = Project(tmp_path)
+    said = conversations(100)
+    for one in said:
+        one["messages"][1]["content"] = f"{'how ' * 300} {one['messages'][1]['content']}"
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(one) + "\n" for one in said))
+    prepare("chat", described(), "characters", CHARACTERS, project)
+    store = load(project, "chat", "characters")
+    short = scale(training_characters=500, validation_tokens=200, test_tokens=200)
+    with pytest.raises(UserError, match=r"^language\.training_characters: 500 hold no answer"):
+        predicted_share(store, short, "answers")
+    with pytest.raises(
+        UserError, match=r"^language\.validation_tokens: what is used of the validation split holds nothing"
+    ):
+        evaluation_windows(store, "validation", short, "answers", 1)
 
 
 def test_marks_are_never_scored(chat):

@@ -143,10 +143,14 @@ def test_marks_take_both_gates_together() -> None:
 )
 def test_an_objective_of_its_own_is_told_with_its_share(objective: str, title: str, says: str) -> None:
     study = _study(_variant("gpt2", 2.5, None), objective=objective)
-    study.baseline.row["receipt"] = {"predicted_share": 0.4}
+    study.baseline.row["receipt"] = {"predicted_share": 0.4, "question_share": 0.25, "unknown_share": 0.02}
     assert says in (target_note(study) or "") and "never to be set beside" in (target_note(study) or "")
     assert target_title(study) == title
-    assert target_equalities(study)[0][1].endswith("40% of the positions of a run have one")
+    (_, targets), (_, unknown) = target_equalities(study)
+    assert "40% of the positions of a run have one; of those that are scored, 25% have all of the question" in targets
+    assert unknown.startswith("2.00% of the characters") and unknown.endswith(
+        "not to be compared with other tokenizers"
+    )
 
 
 def test_a_far_target_is_said_in_the_first_sentence() -> None:

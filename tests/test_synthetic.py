@@ -18,6 +18,7 @@ from nnn_bench.config.datasets import Dataset, SyntheticSource
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.data import content
+from nnn_bench.data.delivery.fetch import fetch
 from nnn_bench.data.labelled.idx import read_idx
 from nnn_bench.data.sources.synthetic import deliver
 from nnn_bench.data.tasks import questions, tones
@@ -229,8 +230,9 @@ def test_the_configured_content_has_its_pinned_hash(tmp_path, name):
     ],
 )
 def test_tasks_that_cannot_be_made_are_refused(tmp_path, settings, key):
+    made = {"summary": "s", "licence": "l", "citation": "c", "source": settings.model_dump()}
     with pytest.raises(UserError) as error:
-        deliver(settings, "made", Project(tmp_path))
+        fetch("made", Dataset.model_validate(made), Project(tmp_path))
     assert str(error.value).startswith(f"config/datasets/made.yaml: {key}: ")
     assert not (tmp_path / ".cache").exists()
 

@@ -24,6 +24,10 @@ class Budgeted(Settings):
     predicted_share: float = Field(
         default=1.0, gt=0, le=1, description="of the positions of windows, those with a target"
     )
+    question_share: float | None = Field(
+        default=None, description="of scored answers, those whose window holds the question"
+    )
+    unknown_share: float = Field(default=0.0, description="of the characters of the test split, those of no vocabulary")
 
 
 class Plan(Settings):
@@ -104,9 +108,10 @@ def _unmatched(spec: RunSpec, data: Budgeted, file: str) -> Plan:
     """A plan without sizes: as many steps as there are rounds, each over the whole text."""
     model = spec.model_tree
     build(model, vocabulary=data.vocabulary, context=spec.scale.context, file=file)  # refuses what cannot be built
-    if spec.ahead != 1:
+    if (spec.ahead, spec.objective) != (1, "next"):
         raise UserError(
-            f"predicts the next token alone; it asks for a study with ahead: 1, not {spec.ahead}",
+            "predicts the next token alone; it asks for a study with objective: next and ahead: 1, not "
+            f"{spec.objective} and {spec.ahead}",
             file=file,
             key="model",
         )
@@ -145,4 +150,6 @@ def _told(spec: RunSpec, data: Budgeted) -> dict[str, Any]:
             "vocabulary": data.vocabulary,
         },
         "origin": data.origin,
+        "question_share": data.question_share,
+        "unknown_share": data.unknown_share,
     }

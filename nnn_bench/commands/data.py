@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +71,7 @@ def _described(name: str, dataset: Dataset, project: Project) -> dict[str, Any]:
         "bytes": content.bytes if content else dataset.bytes,
         "sha256": content.sha256 if content else dataset.sha256,
         "licence": dataset.licence,
+        "citation": dataset.citation,
         "from": [source.client if isinstance(source, PackageSource) else source.kind for source in dataset.ways],
         "here": content is not None,
         "offline": any(_is_here(source, name, project) for source in dataset.ways),
@@ -103,6 +104,7 @@ def data_fetch(datasets: DatasetNames, as_json: AsJson = False) -> None:
 
     One that fails does not stop the others; each says why on a line of its own, and the exit code is 2.
     """
+    from nnn_bench.data.checking import is_damaged
     from nnn_bench.data.content import make_content
     from nnn_bench.data.delivery.shelf import Unavailable
 
@@ -114,7 +116,7 @@ def data_fetch(datasets: DatasetNames, as_json: AsJson = False) -> None:
             dataset = catalog.dataset(name)
             if not as_json:
                 print(f"{name}: {dataset.summary}", flush=True)
-            _forget_damaged_content(project.content(name))
+            _forget(project.content(name), "content.json", is_damaged)
             content = make_content(name, dataset, project)
         except UserError as error:
             reason = f"{name}: not run: {error}" if isinstance(error, Unavailable) else str(error)
@@ -141,14 +143,17 @@ def _whereabouts(origin: dict[str, Any]) -> Iterator[str]:
             yield str(origin[key])
 
 
-def _forget_damaged_content(folder: Path) -> None:
-    """Let content whose bytes have changed be made again: where it is used, its size alone is looked at."""
-    from nnn_bench.data.checking import content_hash
-    from nnn_bench.data.content import read_content
+def _forget(folder: Path, record: str, is_wrong: Callable[[Path], object]) -> None:
+    """Let what is wrong in `folder` be made again, by taking away its record: where it is used, sizes alone are looked at.
 
-    content = read_content(folder)
-    if content is not None and content_hash(content, folder) != content.sha256:
-        (folder / "content.json").unlink()
+    Under the lock of the folder: what another process has just made must stay, and what it is making is not looked at.
+    """
+    from nnn_bench.data.content import locked
+
+    if folder.is_dir():
+        with locked(folder):
+            if is_wrong(folder):
+                (folder / record).unlink(missing_ok=True)
 
 
 def data_prepare(
@@ -157,15 +162,14 @@ def data_prepare(
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check, split and tokenize DATASET; what is there and sound is reused."""
-    from nnn_bench.data.checking import damaged_shards
+    from nnn_bench.data.checking import damaged_shards, is_damaged
+    from nnn_bench.data.names import SPLITS
     from nnn_bench.data.prepare import prepare
 
     project, catalog = open_project()
     described, settings = catalog.dataset(dataset), catalog.tokenization(tokenizer).tokens
-    _forget_damaged_content(project.content(dataset))
-    store = project.tokens(dataset, tokenizer)
-    if damaged_shards(store):  # where it is used, the sizes of its files alone are looked at
-        (store / "manifest.json").unlink()
+    _forget(project.content(dataset), "content.json", is_damaged)
+    _forget(project.tokens(dataset, tokenizer), "manifest.json", damaged_shards)
     manifest = prepare(dataset, described, tokenizer, settings, project)
     if as_json:
         print(json.dumps(manifest.model_dump(mode="json", exclude={"token_bytes", "token_characters"}), indent=1))
@@ -174,7 +178,8 @@ def data_prepare(
         f"{dataset}: {manifest.vocabulary:,} tokens in the vocabulary, {manifest.bytes_per_token:.2f} bytes a token, "
         f"content {manifest.content_sha256[:12]}"
     )
-    for name, split in manifest.splits.items():
+    for name in SPLITS:
+        split = manifest.splits[name]
         answers = "" if split.targets is None else f"  {split.targets:>12,} in answers"
         print(f"  {name:<10} {split.tokens:>12,} tokens{answers}  {split.bytes:>12,} bytes  {split.unknown:,} unknown")
 
@@ -183,7 +188,7 @@ def data_check(datasets: DatasetNames, as_json: AsJson = False) -> None:
     """Hash again what the cache holds of each DATASET, and see that its parts share nothing. Exit 1 when something is wrong.
 
     Looked at: the content against its record and the pin in the YAML file, the files it was made from, how it is split, and
-    every token store. Fetches and changes nothing.
+    every token store; of conversations also how much of what is scored repeats what is trained on. Fetches and changes nothing.
     """
     from nnn_bench.data.checking import findings as findings_of
 

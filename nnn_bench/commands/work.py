@@ -79,7 +79,7 @@ def plan(suite: SuiteName, as_json: AsJson = False) -> None:
         print(json.dumps(receipts, indent=1))
         return
     for study, variants in receipts.items():
-        print(f"{suite} / {study}: {seeds} seeds each; equal: predicted tokens and, within 1 %, body parameters")
+        print(f"{suite} / {study}: {seeds} seeds each; equal: tokens and, within 1 %, body parameters")
         head = ["variant", "body", "off by", "total", "knobs", "steps", "tokens", "MFLOP/token", "learning rate"]
         rows = [_plan_row(name, receipt) for name, receipt in variants.items()]
         print_table([head, *rows])

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from nnn_bench.config.recipe import Count, PositiveInt
 from nnn_bench.config.validation import Inconsistent, Settings
-from nnn_bench.config.words import Name, Sha256, Text
+from nnn_bench.config.words import EachOnce, Name, Sha256, Text
 
 #: What reads a user's file, by its ending, where the data set does not say.
 _BY_ENDING = {".txt": "text", ".md": "text", ".json": "messages", ".jsonl": "messages", ".parquet": "messages"}
@@ -36,7 +36,7 @@ class GutenbergSource(Settings):
     """Books of Project Gutenberg by number, in this order."""
 
     kind: Literal["gutenberg"]
-    books: list[PositiveInt] = Field(min_length=1)
+    books: Annotated[list[PositiveInt], Field(min_length=1), EachOnce]
 
 
 _COLUMNS = ({"text"}, {"messages"}, {"query", "target"}, {"image", "label"})
@@ -49,7 +49,7 @@ class HubSource(Settings):
     repository: Text
     configuration: Text | None = None
     revision: Text | None = Field(default=None, description="commit; what the first fetch met is recorded, and kept to")
-    splits: list[Text] = Field(default=["train"], min_length=1)
+    splits: Annotated[list[Text], EachOnce] = Field(default=["train"], min_length=1)
     columns: dict[Literal["text", "messages", "query", "target", "image", "label"], Text] = Field(
         description="what is needed -> name of the column that holds it"
     )
@@ -62,6 +62,8 @@ class HubSource(Settings):
                 "must be text, or messages, or query and target, or image and label, each with its column",
                 key="columns",
             )
+        if "image" in self.columns and self.most_bytes is not None:
+            raise Inconsistent("is for text and conversations; leave it out", key="most_bytes")
         return self
 
 

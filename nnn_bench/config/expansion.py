@@ -98,7 +98,6 @@ class Job:
 def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str, RunSpec]:
     """The spec of each variant of a study at the scale of a suite, in the study's order."""
     suite, study = catalog.suite(suite_name), catalog.study(study_name)
-    _check_splits(catalog, study, suite, suite_name)
     _check_baseline(catalog, study, study_name)
     return {
         name: RunSpec(
@@ -111,7 +110,7 @@ def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str,
             budget=study.budget,
             objective=study.objective,
             ahead=study.ahead,
-            scale=suite.language,
+            scale=_scale(suite.language, study.context),
             training=study.training,
             threads=suite.threads_per_job,
             device=suite.device,
@@ -142,15 +141,11 @@ def unique_specs(specs: Iterable[dict[str, RunSpec]]) -> list[RunSpec]:
     return list({spec.key: spec for study in specs for spec in study.values()}.values())
 
 
-def _check_splits(catalog: Catalog, study: Study, suite: Suite, suite_name: str) -> None:
-    gap = catalog.dataset(study.dataset).gap
-    if gap < suite.language.context:
-        raise UserError(
-            f"is {suite.language.context}, longer than the gap of {gap} characters between the splits of {study.dataset!r}; "
-            f"lower it, or raise gap in {catalog.file('datasets', study.dataset)}",
-            file=catalog.file("suites", suite_name),
-            key="language.context",
-        )
+def _scale(scale: LanguageScale, context: int | None) -> LanguageScale:
+    """A suite's scale with a context of a study's own: as many tokens in a step, in fewer windows."""
+    if context is None:
+        return scale
+    return scale.model_copy(update={"context": context, "batch": max(1, scale.batch * scale.context // context)})
 
 
 def _check_baseline(catalog: Catalog, study: Study, study_name: str) -> None:

@@ -87,7 +87,9 @@ class LanguageScale(Settings):
     training_characters: PositiveInt = Field(
         description="length of the text a run may see, from the start of the training split"
     )
-    tokens: PositiveInt = Field(description="predicted targets of one run")
+    tokens: PositiveInt = Field(
+        description="positions of the windows of one run: with a target each, or those of answers alone"
+    )
     batch: PositiveInt = Field(description="windows per optimizer step")
     accumulation: PositiveInt = Field(default=1, description="micro-batches a step is cut into")
     evaluations: PositiveInt = 10

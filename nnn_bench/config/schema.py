@@ -75,6 +75,13 @@ class Study(Settings):
         "of an answer from the tokens of the question that stand no further on",
     )
     budget: Literal["tokens"] = "tokens"
+    context: int | None = Field(
+        default=None,
+        ge=2,
+        le=65536,
+        strict=True,
+        description="in place of the suite's; windows per step shrink as much",
+    )
     ahead: Count = Field(
         default=1,
         description="how many tokens after a position its target lies, for all variants; 0: the position itself, hidden",

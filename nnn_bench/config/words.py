@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints
+
+NamedType = TypeVar("NamedType")
 
 
 def _said(text: str) -> str:
@@ -14,7 +16,7 @@ def _said(text: str) -> str:
     return text
 
 
-def _each_once(names: list[str]) -> list[str]:
+def _each_once(names: list[NamedType]) -> list[NamedType]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"{twice!r} is named twice")
@@ -28,6 +30,7 @@ def _is_sha256(text: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
+EachOnce = AfterValidator(_each_once)
+Names = Annotated[list[Name], Field(min_length=1), EachOnce]
 Text = Annotated[str, AfterValidator(_said)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]

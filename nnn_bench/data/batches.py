@@ -152,16 +152,23 @@ class EvaluationWindows:
         self._tokens, self._starts = tokens, np.arange(windows) * stride
         self._context, self._ahead, self._wanted = context, ahead, wanted
         self._offsets = np.arange(context + ahead)
-        if not len(self.scored_positions):
-            raise UserError(
-                "scores no target: none of those windows holds an answer; ask for more", key="language.test_tokens"
-            )
 
     @property
     def scored_positions(self) -> NDArray[np.int64]:
         """Place in the split of every scored target, in order."""
-        places = (self._starts[:, None] + self._ahead + self._offsets[self.scored]).ravel()
-        return places if self._wanted is None else places[self._wanted[places] == 1]
+        return self._scored(self._places())
+
+    @property
+    def scored_begins(self) -> NDArray[np.int64]:
+        """Place in the split at which the window of every scored target begins, in the same order."""
+        return self._scored(np.broadcast_to(self._starts[:, None], self._places().shape))
+
+    def _places(self) -> NDArray[np.int64]:
+        places: NDArray[np.int64] = self._starts[:, None] + self._ahead + self._offsets[self.scored]
+        return places
+
+    def _scored(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return values.ravel() if self._wanted is None else values[self._wanted[self._places()] == 1]
 
     def chunks(self, windows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets `(at most windows, context)`, in order."""

@@ -3,7 +3,7 @@
     .cache/content/NAME/content.txt | content.jsonl | {train,test}.{values,labels}.npy      and content.json, written last
 
 Text and conversations are written as they are read, so memory does not grow with them. The hash of the content is the identity of
-the data set: of the UTF-8 text, of the lines of `conversations.py`, of the arrays (`Labelled.sha256`).
+the data set: of the UTF-8 text, of the lines of conversations (`Conversation.to_line`), of the arrays (`Labelled.sha256`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ _RECORD = "content.json"
 class Content(Settings):
     """What was read: its form, its hash, its size, and where it came from.
 
-    `counts` says how much there is, in the units of the form: characters; or conversations and groups; or examples.
-    `fingerprint` is the hash of all it was made from and by.
+    `counts` says how much there is, in the units of the form: characters; or conversations and groups; or examples. `asked` is
+    the hash of the settings that named its sources and reader, `files` are those of what was delivered; `fingerprint` is the hash
+    of all it was made from and by.
     """
 
     dataset: str
@@ -49,6 +50,8 @@ class Content(Settings):
     bytes: int
     counts: dict[str, int]
     origin: dict[str, Any]
+    asked: str
+    files: list[str]
     fingerprint: str
 
 
@@ -64,13 +67,12 @@ def make_content(name: str, dataset: Dataset, project: Project) -> Content:
         try:
             delivery = fetch(name, dataset, project)
         except Unavailable:
-            if (
-                there is not None and there.sha256 == dataset.sha256
-            ):  # it needs no source to be the content that was meant
+            # what is here needs no source to be the content that was meant
+            if there is not None and there.asked == _asked(dataset) and dataset.sha256 in (None, there.sha256):
                 return there
             raise
-        raw = [file.sha256 for file in delivery.files]
-        fingerprint = digest([raw, module, closure_hash("nnn_bench.data.content", module)])
+        files = [file.sha256 for file in delivery.files]
+        fingerprint = digest([files, _asked(dataset), closure_hash("nnn_bench.data.content", module)])
         if there is None or there.fingerprint != fingerprint:
             there = _made(name, dataset, folder, delivery, fingerprint)
         _check_pins(name, dataset, there)
@@ -137,6 +139,8 @@ def _made(name: str, dataset: Dataset, folder: Path, delivery: Delivery, fingerp
             bytes=size,
             counts=counts,
             origin=delivery.origin,
+            asked=_asked(dataset),
+            files=[file.sha256 for file in delivery.files],
             fingerprint=fingerprint,
         )
         _check_pins(name, dataset, content)  # before anything that was there is touched
@@ -151,6 +155,10 @@ def _made(name: str, dataset: Dataset, folder: Path, delivery: Delivery, fingerp
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return content
+
+
+def _asked(dataset: Dataset) -> str:
+    return digest([[way.model_dump(mode="json") for way in dataset.ways], dataset.reader_name])
 
 
 def _check_pins(name: str, dataset: Dataset, content: Content) -> None:

@@ -31,7 +31,7 @@ def training_batches(store: TokenStore, scale: LanguageScale, objective: str, ah
     """The batches of a run. Raises `UserError` for a scale the data cannot serve, or text where answers are asked for."""
     tokens = store.seen(scale.training_characters)
     if objective == "aligned":
-        return AlignedBatches(store, tokens, scale.context, scale.batch, seed)
+        return AlignedBatches(_Aligned(store, "train", tokens, scale.context), scale.context, scale.batch, seed)
     wanted = store.targets("train")[: len(tokens)] if objective == "answers" else None
     return TrainingBatches(tokens, scale.context, scale.batch, seed, ahead, wanted)
 
@@ -40,31 +40,68 @@ def evaluation_windows(
     store: TokenStore, split: SplitName, scale: LanguageScale, objective: str, ahead: int
 ) -> ScoredWindows:
     """What a run is scored on: the same for all variants and seeds. Raises `UserError` where a split holds too little."""
-    tokens = store.tokens(split)
-    scored = scale.validation_tokens if split == "validation" else scale.test_tokens
     if objective == "aligned":
-        return AlignedWindows(store, tokens, scale.context, scored)
-    wanted = store.targets(split) if objective == "answers" else None
-    if store.manifest.marks:
-        spoken = (tokens < store.tokenizer.size).astype(np.uint8)
-        wanted = spoken if wanted is None else spoken & wanted
-    return EvaluationWindows(tokens, scale.context, scored, ahead, wanted)
+        pairs = _Aligned(store, split, store.tokens(split), scale.context)
+        return AlignedWindows(pairs, scale.context, _asked_for(scale, split))
+    return _windows(store, split, scale, objective, ahead)
 
 
 def predicted_share(store: TokenStore, scale: LanguageScale, objective: str) -> float:
     """The share of the positions of a run's windows that have a target."""
     tokens = store.seen(scale.training_characters)
     if objective == "aligned":
-        return float(np.minimum(_spans(store, tokens)[:, 3], scale.context).mean()) / scale.context
-    return float(store.targets("train")[: len(tokens)].mean()) if objective == "answers" else 1.0
+        return float(np.minimum(_spans(store, "train", tokens)[:, 3], scale.context).mean()) / scale.context
+    if objective == "next":
+        return 1.0
+    share = float(store.targets("train")[: len(tokens)].mean())
+    if not share:
+        raise UserError(f"{scale.training_characters:,} hold no answer; let a run see more", key=_KEYS["train"])
+    return share
 
 
-def _spans(store: TokenStore, tokens: Tokens) -> NDArray[np.int64]:
-    """Questions and their answers, whole, in a stream: `(n, 4)`, see `Answers`."""
-    store.targets("train")  # refuses text
+def question_share(store: TokenStore, scale: LanguageScale) -> float:
+    """The share of the scored tokens of answers whose window holds all that was asked: a short window may hold none of it."""
+    windows = _windows(store, "test", scale, "answers", ahead=1)
+    places, begins = windows.scored_positions, windows.scored_begins
+    spans = _spans(store, "test", store.test)
+    pair = np.maximum(0, np.searchsorted(spans[:, 2], places, side="right") - 1)
+    inside = (spans[pair, 2] <= places) & (places < spans[pair, 2] + spans[pair, 3])
+    return float((inside & (spans[pair, 0] >= begins)).mean())
+
+
+#: What of a scale says how much of a split is used.
+_KEYS: dict[SplitName, str] = {
+    "train": "language.training_characters",
+    "validation": "language.validation_tokens",
+    "test": "language.test_tokens",
+}
+
+
+def _windows(
+    store: TokenStore, split: SplitName, scale: LanguageScale, objective: str, ahead: int
+) -> EvaluationWindows:
+    """Windows of the stream, of which answers alone, or all but marks, are scored."""
+    tokens = store.tokens(split)
+    wanted = store.targets(split) if objective == "answers" else None
+    if store.manifest.marks:
+        spoken = (tokens < store.tokenizer.size).astype(np.uint8)
+        wanted = spoken if wanted is None else spoken & wanted
+    windows = EvaluationWindows(tokens, scale.context, _asked_for(scale, split), ahead, wanted)
+    if not len(windows.scored_positions):
+        raise UserError(f"what is used of the {split} split holds nothing to score; ask for more", key=_KEYS[split])
+    return windows
+
+
+def _asked_for(scale: LanguageScale, split: SplitName) -> int:
+    return scale.validation_tokens if split == "validation" else scale.test_tokens
+
+
+def _spans(store: TokenStore, split: SplitName, tokens: Tokens) -> NDArray[np.int64]:
+    """Questions and their answers, whole, in what is used of a split: `(n, 4)`, see `Answers`."""
+    store.targets(split)  # refuses text
     spans = answers_in(tokens, store.tokenizer.size).spans
     if not len(spans):
-        raise UserError("holds no question with its answer; let a run see more", key="language.training_characters")
+        raise UserError(f"what is used of the {split} split holds no question with its answer", key=_KEYS[split])
     return spans
 
 
@@ -74,8 +111,8 @@ class _Aligned:
     What lies behind a question is the mark of its end; what lies behind an answer is `MASKED`.
     """
 
-    def __init__(self, store: TokenStore, tokens: Tokens, context: int):
-        self.spans, self._tokens, self._offsets = _spans(store, tokens), tokens, np.arange(context)
+    def __init__(self, store: TokenStore, split: SplitName, tokens: Tokens, context: int):
+        self.spans, self._tokens, self._offsets = _spans(store, split, tokens), tokens, np.arange(context)
         self._end = store.manifest.marks["end"]
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -99,9 +136,9 @@ class AlignedBatches(Batches):
 
     ITEMS = "answers"
 
-    def __init__(self, store: TokenStore, tokens: Tokens, context: int, batch: int, seed: int):
-        self._pairs = _Aligned(store, tokens, context)
-        super().__init__(len(self._pairs.spans), context, batch, seed)
+    def __init__(self, pairs: _Aligned, context: int, batch: int, seed: int):
+        self._pairs = pairs
+        super().__init__(len(pairs.spans), context, batch, seed)
 
     def _drawn(self, draw: np.random.Generator) -> NDArray[np.int64]:
         return draw.permutation(self._items).astype(np.int64)
@@ -113,10 +150,10 @@ class AlignedBatches(Batches):
 class AlignedWindows:
     """The first pairs of a split, every token of an answer scored: `ScoredWindows`."""
 
-    def __init__(self, store: TokenStore, tokens: Tokens, context: int, scored_tokens: int):
-        self._pairs = _Aligned(store, tokens, context)
+    def __init__(self, pairs: _Aligned, context: int, scored_tokens: int):
+        self._pairs = pairs
         self.scored = slice(0, context)
-        lengths = np.minimum(self._pairs.spans[:, 3], context).cumsum()
+        lengths = np.minimum(pairs.spans[:, 3], context).cumsum()
         self._rows = min(len(lengths), int(np.searchsorted(lengths, scored_tokens)) + 1)
 
     @property

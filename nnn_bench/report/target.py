@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from nnn_bench.report.collect import StudyView
 
+_MUCH_UNKNOWN = 0.01  # of the characters: a hundredth moves bits per byte by more than networks differ
+
 _BOTH_SIDES = (
     "The target is the character at a position, which the network does not see; "
     "it sees those around it, n-grams those before it"
 )
 _ANSWERS = (
-    "The targets are what an assistant says, to its end; what is asked is read and neither learnt nor scored. N-grams are "
-    "counted on questions and answers alike"
+    "The targets are what an assistant says, to its end; what is asked is read, as far as a window reaches, and neither learnt "
+    "nor scored. N-grams are counted on questions and answers alike"
 )
 _ALIGNED = (
     "A control. Each token of an answer is predicted from the tokens of its question up to the same place, so a network never "
@@ -29,12 +31,26 @@ def target_equalities(study: StudyView) -> list[tuple[str, str]]:
         *([("Distance of the target", far)] if study.ahead > 1 else []),
         *([("Target", _BOTH_SIDES)] if study.ahead == 0 else []),
         *([("Targets", f"{told}; {share(study)}")] if told else []),
+        *([("Unknown characters", unknown)] if (unknown := unknown_characters(study)) else []),
     ]
 
 
 def share(study: StudyView) -> str:
-    """How many of a run's positions have a target, where not all have."""
-    return f"{study.baseline.receipt['predicted_share']:.0%} of the positions of a run have one"
+    """How many of a run's positions have a target, where not all have, and how many answers are scored with their question."""
+    receipt = study.baseline.receipt
+    told = f"{receipt['predicted_share']:.0%} of the positions of a run have one"
+    if receipt["question_share"] is None:
+        return told
+    return f"{told}; of those that are scored, {receipt['question_share']:.0%} have all of the question in their window"
+
+
+def unknown_characters(study: StudyView) -> str | None:
+    """What of the test text the vocabulary does not hold, if anything."""
+    unknown: float = study.baseline.receipt["unknown_share"]
+    if not unknown:
+        return None
+    said = f"{unknown:.2%} of the characters of the test text are in no vocabulary and stand for one token, counted as a byte"
+    return f"{said}: not to be compared with other tokenizers" if unknown > _MUCH_UNKNOWN else said
 
 
 def target_note(study: StudyView) -> str | None:

@@ -66,7 +66,7 @@ def audit_trained(project: Project, catalog: Catalog, spec: RunSpec, seeds: Iter
         runs.append({key: result[key] for key in ("run_key", "fingerprint", "status")})
         if result["test"] is not None:
             weights = audit_weights(load_trained(path, vocabulary), rounds=1)
-            found.append((f"seed {seed}", [*weights, position(_judged(fresh, result), fresh.ahead)]))
+            found.append((f"seed {seed}", [*weights, _position(fresh, result, spec.objective)]))
     if trees:
         chance = random_trees(made.model, RANDOM_VOCABULARY, spec.scale.context, made.learning_rate)
     else:
@@ -133,13 +133,20 @@ def _random_steps(steps: int) -> int:
     return min(STEPS, max(LEAST_STEPS, steps))
 
 
-def _judged(model: LanguageModel, result: dict[str, Any]) -> list[float]:
-    """Loss by position, without the last ones of a network that reads on both sides: they have less to read."""
-    losses: list[float] = [one for one in result["test"]["by_position"] if one is not None]
-    if model.ahead:
-        return losses
-    seen = model.visible(len(losses)).sum(dim=1)
-    return losses[: int((seen == seen.max()).nonzero().max()) + 1]
+def _position(model: LanguageModel, result: dict[str, Any], objective: str) -> Finding:
+    """Of a network that reads on both sides, the last positions are left out: they have less to read."""
+    losses: list[float | None] = result["test"]["by_position"]
+    told = [one for one in losses if one is not None]
+    if objective == "aligned":
+        return not_applicable(
+            "position", "answers lie beside questions: what stands at a place differs along the window"
+        )
+    if len(told) < len(losses):
+        return not_applicable("position", f"{len(losses) - len(told)} places of the window had no target")
+    if not model.ahead:
+        seen = model.visible(len(told)).sum(dim=1)
+        told = told[: int((seen == seen.max()).nonzero().max()) + 1]
+    return position(told, model.ahead)
 
 
 def _result(project: Project, path: Path) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 from nnn_bench.budget.plan import Budgeted, Plan, plan
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import is_trees
+from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.paths import Project
-from nnn_bench.data.objectives import evaluation_windows, predicted_share, training_batches
+from nnn_bench.data.objectives import evaluation_windows, predicted_share, question_share, training_batches
 from nnn_bench.data.prepare import prepare
 from nnn_bench.data.store import TokenStore, load
 from nnn_bench.training.configuration import RunConfiguration
@@ -32,12 +33,22 @@ def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
         vocabulary=manifest.vocabulary,
         origin=manifest.origin,
         predicted_share=predicted_share(store, spec.scale, spec.objective),
+        question_share=question_share(store, spec.scale) if spec.objective == "answers" else None,
+        unknown_share=manifest.splits["test"].unknown / manifest.splits["test"].characters,
     )
     return plan(spec, data, file=str(catalog.file("variants", spec.variant)))
 
 
 def _check_windows(spec: RunSpec, store: TokenStore) -> None:
     """Refuse a scale the data cannot serve, before anything is planned on it."""
+    train = store.manifest.splits["train"]
+    characters = spec.scale.context * train.characters / train.tokens
+    if store.manifest.form == "text" and spec.dataset_config.gap < characters:
+        raise UserError(
+            f"is {spec.scale.context} tokens or {characters:.0f} characters, longer than the gap of {spec.dataset_config.gap} "
+            f"characters between the splits of {spec.dataset!r}; lower it, or raise gap in config/datasets/{spec.dataset}.yaml",
+            key="language.context",
+        )
     training_batches(store, spec.scale, spec.objective, spec.ahead, seed=0)
     evaluation_windows(store, "validation", spec.scale, spec.objective, spec.ahead)
     evaluation_windows(store, "test", spec.scale, spec.objective, spec.ahead)

@@ -73,8 +73,19 @@ def data_modules(dataset, tokenizer):
 def local_files(dataset, tokenizer):
     """The user's own files a token store is made from, as a job's input; none where the content comes from elsewhere."""
     data, tokens = data_settings(dataset, tokenizer)
-    named = [way.path for way in data.ways if way.kind in ("file", "folder")] + token_files(tokens)
-    return [path for path in named if Path(path).exists()]
+    named = [Path(path) for way in data.ways for path in user_files(way)] + [Path(path) for path in token_files(tokens)]
+    return [str(path) for path in named if path.is_file()]
+
+
+def user_files(way):
+    """What the user keeps of a source; a folder is its files, since its own time tells nothing of them."""
+    if way.kind == "file":
+        return [way.path]
+    if way.kind == "folder":
+        return sorted(Path(way.path).glob(way.files)) if Path(way.path).is_dir() else []
+    if way.kind == "hub" and way.repository.startswith((".", "/")):
+        return sorted(Path(way.repository).rglob("*"))
+    return []
 
 
 def manifest_of(spec):

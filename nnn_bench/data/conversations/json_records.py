@@ -30,13 +30,22 @@ class _NotOurs(ValueError):
     """JSON that Python would read, and we do not."""
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class GivenTwice(_NotOurs):
+    """An object with a key twice."""
+
+    def __init__(self, key: str):
+        self.key = key
+        super().__init__(f"key {key[:40]!r} is given twice in one object")
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs, for a reader of JSON. Raises `GivenTwice`."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _NotOurs(f"key {key[:40]!r} is given twice in one object")
+                raise GivenTwice(key)
             seen.add(key)
     return found
 
@@ -45,7 +54,7 @@ def _no_number(word: str) -> Any:
     raise _NotOurs(f"{word} is not a number that JSON knows")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=_no_number)
 
 
 def json_lines(raw: RawFile) -> Iterator[Located]:

@@ -1,7 +1,8 @@
 """A repository of the Hugging Face hub, or a local folder in its format, opened as streams of rows.
 
 All that the library `datasets` is asked for is here. No code of a repository is ever run, files it names outside itself are
-refused, and only formats that are plain data are read: some others unpickle.
+refused, and only formats that are plain data are read: some others unpickle. Pictures and sounds are not decoded here: the
+library would open any file and any address that a row names.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("parquet", "json", "csv", "text", "arrow", "imagefolder")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z", re.ASCII)
+_HIDDEN_CARD = ".huggingface.yaml"  # says which files make which split, as README.md does
 _ROWS_AT_ONCE = 1000  # else a whole row group, of any size
 _TIMEOUT = 30.0  # seconds for the first answer
 
@@ -98,7 +100,7 @@ class Repository:
             builder.config.columns = wanted
             builder.config.batch_size = _ROWS_AT_ONCE
             found = self._streams(builder)
-        return [found[split].select_columns(wanted) for split in self.source.splits]
+        return [_undecoded(found[split].select_columns(wanted)) for split in self.source.splits]
 
     def rows(self, split: datasets.IterableDataset) -> Generator[dict[str, Any], None, None]:
         """The rows of one split with our names for their columns, from where the stream stands."""
@@ -153,7 +155,7 @@ class Repository:
             for file in files:
                 if not _is_own(str(file), inside):
                     raise UserError(
-                        f"{self.source.repository} names a file that is not its own: {file}",
+                        f"{self.source.repository} names a file that is hidden, or not its own: {file}",
                         file=self.config,
                         key="repository",
                     )
@@ -176,7 +178,13 @@ class Repository:
 
 
 def _is_own(file: str, inside: str) -> bool:
-    return file.startswith(inside) and ".." not in file.split("/")
+    """Whether it lies below `inside`; hidden files do not count, since no hash of a folder is over them, and nor does `..`."""
+    return file.startswith(inside) and not any(part.startswith(".") for part in file[len(inside) :].split("/"))
+
+
+def _undecoded(split: datasets.IterableDataset) -> datasets.IterableDataset:
+    """The same rows, with a picture or a sound as `{"bytes", "path"}`; a split without a schema has no others."""
+    return split if split.features is None else split.decode(False)
 
 
 def _cache(project: Project) -> Path:
@@ -198,12 +206,13 @@ def library_of(project: Project) -> Any:
 
 
 def _hash_of_folder(folder: Path, shown: str) -> str:
-    """SHA-256 over the paths and contents of the files in it, but for hidden ones, which the library does not read either."""
+    """SHA-256 over the paths and contents of the files that can be read: all but hidden ones. Links out of it are refused."""
     state = hashlib.sha256()
     try:
         for path in sorted(folder.rglob("*")):
             relative = path.relative_to(folder)
-            if path.is_dir() or any(part.startswith(".") for part in relative.parts):
+            hidden = any(part.startswith(".") for part in relative.parts) and relative.as_posix() != _HIDDEN_CARD
+            if hidden or (path.is_dir() and not path.is_symlink()):
                 continue
             if not path.is_file() or not path.resolve().is_relative_to(folder):
                 raise UserError("is not a plain file below the folder of the data set", file=f"{shown}/{relative}")

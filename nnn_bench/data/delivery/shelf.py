@@ -22,10 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from nnn_bench.config.datasets import Source
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest, disk_error, read_json, sha256_of_file, write_json
 from nnn_bench.config.paths import Project
+from nnn_bench.config.validation import Settings, validate
 
 OFFLINE = "NNN_BENCH_OFFLINE"
 
@@ -53,6 +56,13 @@ class Delivery:
     origin: dict[str, Any]
 
 
+class _Record(Settings):
+    """What lies on a shelf: names of files in their order, each with its hash, and where they came from."""
+
+    files: list[tuple[str, str]] = Field(min_length=1)
+    origin: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Shelf:
     """The folder of one source. `name` is the data set that asks, for messages."""
@@ -67,14 +77,16 @@ class Shelf:
 
     def delivery(self) -> Delivery | None:
         """What lies there, if it is whole."""
-        record = read_json(self.folder / _RECORD)
-        if not isinstance(record, dict):
+        path = self.folder / _RECORD
+        try:
+            record = validate(_Record, read_json(path), file=path)
+        except UserError:
             return None
         files = tuple(
-            RawFile(self.folder / file, f"data set {self.name}: {file}", sha256) for file, sha256 in record["files"]
+            RawFile(self.folder / file, f"data set {self.name}: {file}", sha256) for file, sha256 in record.files
         )
         whole = all(file.path.is_file() and sha256_of_file(file.path) == file.sha256 for file in files)
-        return Delivery(files, record["origin"]) if whole else None
+        return Delivery(files, record.origin) if whole else None
 
     def filled(self, fill: Callable[[Path], tuple[list[str], dict[str, Any]]], *, fetches: bool = True) -> Delivery:
         """What lies there; where it is absent or damaged, `fill` makes it in a folder it is given, one process at a time.
@@ -93,8 +105,8 @@ class Shelf:
             try:
                 filling.mkdir(parents=True, exist_ok=True)
                 files, origin = fill(filling)
-                told = [[file, sha256_of_file(filling / file)] for file in files]
-                write_json(filling / _RECORD, {"files": told, "origin": origin})
+                record = _Record(files=[(file, sha256_of_file(filling / file)) for file in files], origin=origin)
+                write_json(filling / _RECORD, record.model_dump(mode="json"))
                 if self.folder.exists():
                     shutil.rmtree(self.folder)
                 filling.replace(self.folder)

@@ -1,7 +1,7 @@
 """What every tokenizer can do. Each is one file of `tokenizers/` with a class `Tokenizer`.
 
 Ids 0 .. size - 1 are ordinary tokens, all that text ever becomes. The marks of a conversation come after them and belong to the
-store (`conversation_stream.py`): a tokenizer does not know them, so no text can produce one.
+store (`conversations/stream.py`): a tokenizer does not know them, so no text can produce one.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnn_bench.config.errors import UserError
+from nnn_bench.data.conversations.json_records import GivenTwice, each_key_once
 from nnn_bench.data.encoding.byte_level import LETTERS, Merge, bytes_of
 
 _LARGEST_FILE = 1 << 26  # bytes
@@ -125,8 +126,8 @@ def _merges_of_json(text: str, shown: str) -> list[tuple[str, list[str]]]:
 
 def _parsed(text: str, shown: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_each_key_once)
-    except _GivenTwice as error:
+        return json.loads(text, object_pairs_hook=each_key_once)
+    except GivenTwice as error:
         raise UserError("is given twice", file=shown, key=shortly(error.key)) from None
     except json.JSONDecodeError as error:
         raise UserError(f"line {error.lineno}, column {error.colno}: {error.msg}", file=shown) from None
@@ -134,23 +135,6 @@ def _parsed(text: str, shown: str) -> Any:
         raise UserError("is nested too deeply", file=shown) from None
     except ValueError:  # what is left: a number of more than 4,300 digits
         raise UserError("holds a number that is far too long", file=shown) from None
-
-
-class _GivenTwice(Exception):
-    def __init__(self, key: str):
-        self.key = key
-        super().__init__(key)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _GivenTwice(key)
-            seen.add(key)
-    return found
 
 
 def _text_of(path: Path, shown: str) -> str:

@@ -32,14 +32,18 @@ _GROUPS = ("group", "problem")
 def read(files: Sequence[RawFile]) -> Iterator[Conversation]:
     """The conversations of `files`, in order. Raises `UserError` that names the line, record or row."""
     for raw in files:
-        empty = True
+        grouped: bool | None = None
         for where, record in _records(raw):
-            empty = False
             try:
-                yield conversation(record)
+                told, named = conversation(record), _group_of(record) is not None
+                if grouped not in (None, named):
+                    # one question might stand in a named and in an unnamed group, and so in two splits
+                    raise UserError(f"names {'a' if named else 'no'} group, unlike those before; all must, or none")
             except UserError as error:
                 raise UserError(f"{where}: {error}", file=raw.shown) from None
-        if empty:
+            grouped = named
+            yield told
+        if grouped is None:
             raise UserError("holds no conversation", file=raw.shown)
 
 

@@ -69,6 +69,10 @@ def deliver(source: HubSource, name: str, project: Project) -> Delivery:
             files, revision, rows = (_write_images if "image" in source.columns else _write_rows)(repository, folder)
         except Unavailable:
             raise  # what is there is of use to the next try
+        except OSError:
+            if not (folder / _PLACE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         except UserError as error:
             shutil.rmtree(folder)
             raise error.located(repository.config) from None
@@ -84,15 +88,20 @@ def _write_rows(repository: Repository, folder: Path) -> tuple[list[str], str, i
     path = folder / rows.file
     place = _place(repository, folder, path)
     rows.owed = place.owed
-    with path.open("r+b" if place.bytes else "wb") as file, _shown() as status:
-        file.truncate(place.bytes)
-        file.seek(place.bytes)
-        for now in _places(repository, rows, place, file):
-            file.flush()
-            os.fsync(file.fileno())
-            write_json(folder / _PLACE, now.model_dump(mode="json"))
-            status.update(f"{repository.source.repository}: {now.bytes / 1e6:,.0f} MB, {now.rows:,} rows")
-            place = now
+    try:
+        with path.open("r+b" if place.bytes else "wb") as file, _shown() as status:
+            file.truncate(place.bytes)
+            file.seek(place.bytes)
+            for now in _places(repository, rows, place, file):
+                file.flush()
+                os.fsync(file.fileno())
+                write_json(folder / _PLACE, now.model_dump(mode="json"))
+                status.update(f"{repository.source.repository}: {now.bytes / 1e6:,.0f} MB, {now.rows:,} rows")
+                place = now
+    except OSError:  # a full disk, say
+        if path.exists():
+            os.truncate(path, place.bytes)
+        raise
     if not place.rows:
         raise UserError(
             f"{repository.source.repository} holds no rows in the splits {', '.join(repository.source.splits)}"
@@ -156,15 +165,14 @@ def _write_images(repository: Repository, folder: Path) -> tuple[list[str], str,
     """Returns the names of the files, the revision and the number of images."""
     if len(repository.source.splits) > 2:
         raise UserError("may name two splits of images, train and test", file=repository.config, key="splits")
-    library, revision = library_of(repository.project), repository.revision
+    revision = repository.revision
     files: list[str] = []
     count = 0
     with _shown() as status:
         for part, split in zip(("train", "test"), repository.splits(revision), strict=False):
             status.update(f"{repository.source.repository}: images of {part}")
-            seen = split.cast_column(repository.source.columns["image"], library.Image())
             try:
-                values, labels = labelled_arrays(repository.rows(seen))
+                values, labels = labelled_arrays(repository.rows(split), repository.folder)
             except UserError as error:
                 raise type(error)(f"{part}: {error.message}", file=error.file, key=error.key) from None
             arrays: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {"values": values, "labels": labels}

@@ -27,7 +27,7 @@ _VALUES = string.digits + "!#$%&()*+-./:;<=>@[]^_{|}~"
 def check(source: SyntheticSource) -> None:
     most = min(source.symbols, len(_VALUES))
     if source.pairs > most:
-        raise UserError(f"is {source.pairs}; {source.symbols} symbols allow at most {most}", key="source.pairs")
+        raise UserError(f"is {source.pairs}; {source.symbols} symbols allow at most {most}", key="pairs")
     keys, values = math.perm(source.symbols, source.pairs), math.perm(_values(source), source.pairs)
     check_room(source.examples, keys * values * source.pairs)
 

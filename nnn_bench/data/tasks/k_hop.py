@@ -23,11 +23,9 @@ from nnn_bench.data.tasks.questions import AT_ONCE, check_room, write_questions
 
 def check(source: SyntheticSource) -> None:
     if source.pairs > source.symbols:
-        raise UserError(f"is {source.pairs}; {source.symbols} symbols allow at most as many links", key="source.pairs")
+        raise UserError(f"is {source.pairs}; {source.symbols} symbols allow at most as many links", key="pairs")
     if 2 * source.hops > source.pairs:
-        raise UserError(
-            f"is {source.hops}; a ring of {source.pairs} links allows at most half as many", key="source.hops"
-        )
+        raise UserError(f"is {source.hops}; a ring of {source.pairs} links allows at most half as many", key="hops")
     rings = math.comb(source.symbols, source.pairs) * math.factorial(source.pairs - 1)
     check_room(source.examples, rings * math.factorial(source.pairs) * source.pairs)
 

@@ -17,7 +17,7 @@ def check_room(examples: int, possible: int) -> None:
     if examples > possible // 2:
         raise UserError(
             f"asks for {examples:,} different questions; of {possible:,} possible ones at most half can be drawn",
-            key="source.examples",
+            key="examples",
         )
 
 

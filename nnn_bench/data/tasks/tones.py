@@ -34,9 +34,9 @@ PARTS = ("train-values.idx", "train-labels.idx", "test-values.idx", "test-labels
 
 def check(source: SyntheticSource) -> None:
     if source.examples < _FIFTH:
-        raise UserError(f"is {source.examples}; a part for tests needs at least {_FIFTH}", key="source.examples")
+        raise UserError(f"is {source.examples}; a part for tests needs at least {_FIFTH}", key="examples")
     if source.examples * source.samples > _MOST_VALUES:
-        raise UserError(f"with samples makes more than {_MOST_VALUES:,} values", key="source.examples")
+        raise UserError(f"with samples makes more than {_MOST_VALUES:,} values", key="examples")
 
 
 def make(source: SyntheticSource, folder: Path) -> list[str]:
