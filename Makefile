@@ -13,7 +13,7 @@ bench: .venv/.installed
 	@$(BIN)/nnn-bench run $(SUITE)
 
 test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed-test
 	@$(BIN)/ruff check .
