@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-_SLOWEST = ["test_pipeline", "test_crosses", "test_audit", "test_models", "test_tracking", "test_training", "test_growing"]
+_SLOWEST = [
+    "test_pipeline",
+    "test_crosses",
+    "test_audit",
+    "test_models",
+    "test_tracking",
+    "test_training",
+    "test_growing",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
