@@ -10,6 +10,7 @@ from nnn_bench.budget import solver
 from nnn_bench.budget.solver import TOLERANCE, meta_model, solve
 from nnn_bench.config.closure import component_modules
 from nnn_bench.config.errors import UserError
+from nnn_bench.config.expansion import suite_specs
 from nnn_bench.config.schema import Variant
 from nnn_bench.models.language_model import ParameterCount
 from tests.models import CATALOG, HONEST
@@ -132,3 +133,12 @@ def test_a_width_the_solver_chose_is_explained_by_the_step_of_its_knob():
 
 def test_an_error_that_is_not_about_a_size_gets_no_hint():
     assert "tries multiples" not in refusal(gpt2_with(key="topology.widht"), 20_000)
+
+
+def test_every_variant_of_the_smoke_suite_meets_its_size_on_shakespeare():
+    """At sizes as small as that a map to the vocabulary with several weights a link moves in steps of a hundredth."""
+    scale = CATALOG.suite("smoke").language
+    specs = {name: spec for study in suite_specs(CATALOG, "smoke").values() for name, spec in study.items()}
+    for name, spec in specs.items():
+        found = solve(spec.variant_config, scale.body_parameters, vocabulary=81, context=scale.context, file=name)
+        assert abs(found.residual) <= 0.01, name
