@@ -29,7 +29,7 @@ import typer
 from nnn_bench import cli
 from nnn_bench.config.paths import Project
 from nnn_bench.data.delivery.shelf import OFFLINE
-from tests.tiny_project import edit, make_project
+from tests.tiny_project import edit, make_project, typed
 
 TEXT = "".join(f"line {number}: all's well\n" for number in range(60))
 GOOD_HASH = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -390,18 +390,6 @@ def write(project: Project, files: dict[str, bytes]) -> None:
         path = project.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def typed(monkeypatch, capsys, *words):
-    """`nnn-bench WORDS` in this process: exit code, standard output, standard error."""
-    monkeypatch.setattr("sys.argv", ["nnn-bench", *words])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def unfinished(project: Project) -> list[str]:

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from nnn_bench import cli
-from tests.tiny_project import edit, make_project
+from tests.tiny_project import edit, make_project, typed
 
 
 @pytest.fixture
@@ -15,18 +14,6 @@ def project(tmp_path, monkeypatch):
     made = make_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     return made
-
-
-def typed(monkeypatch, capsys, *words):
-    """`nnn-bench WORDS` in this process: exit code, standard output, standard error."""
-    monkeypatch.setattr("sys.argv", ["nnn-bench", *words])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 WRONG = [

@@ -123,3 +123,15 @@ def call(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=300,
     )
+
+
+def typed(monkeypatch, capsys, *words):
+    """`nnn-bench WORDS` in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr("sys.argv", ["nnn-bench", *words])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
