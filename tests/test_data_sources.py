@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import importlib
 import io
 import os
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -273,9 +274,17 @@ def test_a_client_that_delivers_nothing_is_told(project, client):
 @pytest.mark.parametrize(("name", "mend"), [("pip", "ensurepip"), ("npm", "Node.js"), ("apt", "Debian")])
 def test_a_client_that_is_not_installed_is_named_with_the_mend(project, monkeypatch, tmp_path, name, mend):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(clients, "find_spec", lambda _: None)
+    monkeypatch.setattr(clients, "PathFinder", SimpleNamespace(find_spec=lambda _: None))
     said = refused(project, dataset(package(name)), Unavailable)
     assert "is not installed" in said and mend in said
+
+
+def test_asking_for_pip_changes_nothing_in_this_process(project, client):
+    """A full round of the importers would: setuptools drops the distutils that others here may hold."""
+    client("exit 0")
+    distutils = importlib.import_module("distutils")
+    refused(project, dataset(package("pip")), Unavailable)
+    assert sys.modules["distutils"] is distutils
 
 
 @pytest.mark.parametrize(

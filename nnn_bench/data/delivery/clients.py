@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from nnn_bench.config.datasets import PackageSource
@@ -92,7 +92,8 @@ def _first(lines: Iterable[str]) -> str:
 
 
 def _pip_program() -> list[str] | None:
-    return [sys.executable, "-m", "pip"] if find_spec("pip") else None
+    # Asked of the path alone: in a full round of the importers setuptools replaces the distutils of this process.
+    return [sys.executable, "-m", "pip"] if PathFinder.find_spec("pip") else None
 
 
 def _pip_words(pinned: str, folder: Path) -> list[str]:
