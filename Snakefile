@@ -1,6 +1,7 @@
-"""The pipeline: data -> audits before training -> training -> audits after it -> comparison -> tracking and report.
+"""The pipeline: data -> audits before training -> learning rates and speed -> training -> audits after it -> comparison -> tracking and
+report.
 
-`snakemake SUITE` does all of a suite; `snakemake data`, `training`, `audits`, `comparisons`, `tracking` and `report` do one stage (of
+`snakemake SUITE` does all of a suite; `snakemake data`, `rates`, `speed`, `training`, `audits`, `comparisons`, `tracking` and `report` do one stage (of
 one suite with `--config suite=NAME`). Nothing here imports torch or mlflow: each job is a process of its own.
 """
 
@@ -16,6 +17,8 @@ container: "docker://python:3.11"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/audits.smk"
+include: "workflow/rules/rates.smk"
+include: "workflow/rules/speed.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/tracking.smk"

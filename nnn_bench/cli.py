@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from nnn_bench.commands import audits, conversion, data, generation, packing, tokenizers, tracking, work
+from nnn_bench.commands import audits, conversion, data, generation, packing, planning, tokenizers, tracking, work
 from nnn_bench.config.errors import RunBusy, Terminated, UserError
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED
 
@@ -30,7 +30,9 @@ app.add_typer(track_app, name="track")
 # in the order of --help
 app.command()(work.run)
 app.command("list")(work.list_entries)
-app.command()(work.plan)
+app.command()(planning.plan)
+app.command(hidden=True)(planning.trials)
+app.command(hidden=True)(planning.rate)
 app.command()(work.train)
 app.command()(work.ladder)
 app.command()(audits.audit)

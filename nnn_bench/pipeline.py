@@ -17,7 +17,7 @@ from types import FrameType
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import is_trees, source_hash
 from nnn_bench.config.errors import RunBusy, UserError, nearest
-from nnn_bench.config.expansion import Job, jobs, suite_specs, unique_specs
+from nnn_bench.config.expansion import Job, audit_key, jobs, suite_specs, unique_specs
 from nnn_bench.config.files import digest, read_json, write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED, WARNING_PREFIX
@@ -25,7 +25,7 @@ from nnn_bench.progress import Progress
 from nnn_bench.tracking.store import marker_is_current
 from nnn_bench.training.run_directory import RunDirectory
 
-STAGES = ("data", "training", "audits", "comparisons", "tracking", "report")
+STAGES = ("data", "rates", "speed", "training", "audits", "comparisons", "tracking", "report")
 
 
 def run_suite(
@@ -141,7 +141,7 @@ def _drop_stale(project: Project, suite: str, wanted: list[Job]) -> None:
         trained = project.results / "trained" / f"{job.key}.json"
         if any(not RunDirectory(project.run(f"{job.spec.key}/s{seed}")).result.exists() for seed in job.seeds):
             trained.unlink(missing_ok=True)
-        audits = [project.audit(job.spec.key, gate) for gate in ("untrained", "trained")]
+        audits = [project.audit(audit_key(job.spec, gate), gate) for gate in ("untrained", "trained")]
         if not trained.exists():
             audits[1].unlink(missing_ok=True)
         if not all(path.exists() for path in (trained, *audits)):

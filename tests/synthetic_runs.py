@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.expansion import RunSpec, digest, study_specs
+from nnn_bench.config.expansion import RunSpec, audit_key, digest, study_specs
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.comparison import write_comparison
 
@@ -116,7 +116,7 @@ def make_audits(project: Project, spec: RunSpec, failed: Iterable[str] = (), saw
         findings = [_finding(test, spec, test in failed, saw) for test in tests]
         lost = [finding["test"] for finding in findings if finding["passed"] is False]
         audit = {"variant": spec.variant, "gate": gate, "passed": not lost, "failed": lost, "findings": findings}
-        paths.append(project.audit(spec.key, gate))
+        paths.append(project.audit(audit_key(spec, gate), gate))
         _write(paths[-1], audit | {"seconds": 4.2})
     return paths
 

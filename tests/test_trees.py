@@ -14,7 +14,7 @@ from nnn_bench.audit.findings import TESTS
 from nnn_bench.audit.static import audit_weights
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.expansion import study_specs
+from nnn_bench.config.expansion import audit_key, study_specs
 from nnn_bench.config.files import read_json
 from nnn_bench.config.schema import Variant
 from nnn_bench.data.store import load
@@ -119,7 +119,7 @@ def fitted_project(tmp_path_factory):
         train_seeds(project, catalog, spec, [0, 1], 15.0)
         for gate, made in (("untrained", audit_untrained(project, catalog, spec)), ("trained", None)):
             audit = made or audit_trained(project, catalog, spec, [0, 1])
-            write_audit(project.audit(spec.key, gate), lambda audit=audit: audit)
+            write_audit(project.audit(audit_key(spec, gate), gate), lambda audit=audit: audit)
     return project
 
 

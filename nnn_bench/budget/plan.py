@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydantic import Field
 
 from nnn_bench.budget.solver import meta_model, solve
+from nnn_bench.budget.steps import Measured, Spent, met
 from nnn_bench.config.closure import is_trees, source_hash
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import RunSpec
 from nnn_bench.config.validation import Settings
 from nnn_bench.models.build import build
+
+_NOTHING = Measured()
 
 
 class Budgeted(Settings):
@@ -38,9 +40,16 @@ class Plan(Settings):
     steps: int
     receipt: dict[str, Any]
 
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.steps, sum(self.receipt["training_flops"].values()))
 
-def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
-    """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages.
+
+def plan(
+    spec: RunSpec, data: Budgeted, *, file: str, measured: Measured = _NOTHING, anchor: Spent | None = None
+) -> Plan:
+    """Solve the sizes of `spec` and count its steps. `file` is the variant's YAML, for messages; `anchor` is what the
+    baseline spends, where the budget is one of FLOPs or time.
 
     Trees have no sizes to solve: their receipt says that nothing of them was matched but the text.
     """
@@ -54,9 +63,6 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
     solution = solve(
         spec.variant_config, scale.body_parameters, vocabulary=data.vocabulary, context=scale.context, file=file
     )
-    # A token budget: as many whole steps as cover it, the same number for every variant.
-    tokens_per_step = scale.batch * scale.context
-    steps = math.ceil(scale.tokens / tokens_per_step)
     model = meta_model(solution.model, vocabulary=data.vocabulary, context=scale.context, file=file)
     if model.ahead == 0 != spec.ahead:
         raise UserError(
@@ -78,10 +84,16 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
             file=file,
             key="model",
         )
+    budget = met(spec, model, measured, anchor, file)
+    tokens_per_step, steps = scale.batch * scale.context, budget.steps
     flops = model.training_flops(steps * tokens_per_step, scale.context)
+    rate = spec.variant_config.learning_rate if measured.learning_rate is None else measured.learning_rate
     count = solution.parameters
     receipt = {
         **_told(spec, data),
+        "learning_rate": rate,
+        "trials": measured.trials,
+        "met": budget.plain,
         "matched": True,
         "target_body_parameters": scale.body_parameters,
         "knobs": solution.knobs,
@@ -96,12 +108,7 @@ def plan(spec: RunSpec, data: Budgeted, *, file: str) -> Plan:
         * ((scale.context + 1) / (2 * scale.context) if model.random_left_padding else 1.0),
         "source_sha256": source_hash(solution.model),
     }
-    return Plan(
-        learning_rate=spec.variant_config.learning_rate,
-        model=solution.model,
-        steps=steps,
-        receipt=receipt,
-    )
+    return Plan(learning_rate=rate, model=solution.model, steps=steps, receipt=receipt)
 
 
 def _unmatched(spec: RunSpec, data: Budgeted, file: str) -> Plan:
@@ -118,6 +125,8 @@ def _unmatched(spec: RunSpec, data: Budgeted, file: str) -> Plan:
     steps = model["trees"]["rounds"]
     receipt = {
         **_told(spec, data),
+        "trials": None,
+        "met": None,
         "matched": False,
         "target_body_parameters": None,
         "knobs": {},

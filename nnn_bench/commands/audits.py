@@ -81,11 +81,12 @@ def gate(
     output: Annotated[Path | None, typer.Option(help="write the audit here (default: where comparisons look)")] = None,
 ) -> None:
     """Audit one variant of one study as the pipeline does: a failed audit is written like any other, and exits 0."""
+    from nnn_bench.config.expansion import audit_key
     from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
 
     project, catalog = open_project()
     spec = spec_of(catalog, suite, study, variant)
-    path = output or project.audit(spec.key, which.value)
+    path = output or project.audit(audit_key(spec, which.value), which.value)
     with settings_of(catalog, suite):
         if which is GateName.untrained:
             made = write_audit(path, lambda: audit_untrained(project, catalog, spec))

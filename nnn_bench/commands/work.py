@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from nnn_bench.commands.shared import (
     SuiteName,
     VariantName,
     open_project,
-    print_table,
     settings_of,
     spec_of,
 )
@@ -58,49 +57,6 @@ def list_entries(as_json: AsJson = False) -> None:
         print(kind)
         for name, words in named.items():
             print(f"  {name:<26} {words}")
-
-
-def plan(suite: SuiteName, as_json: AsJson = False) -> None:
-    """Every run of SUITE and the receipt of its budget, before anything trains (fetches the data if need be)."""
-    from nnn_bench.config.expansion import suite_specs
-    from nnn_bench.training.job import make_plan
-
-    project, catalog = open_project()
-    seeds = catalog.suite(suite).seeds
-    with settings_of(catalog, suite):
-        receipts = {
-            study: {
-                name: {"key": spec.key, "seeds": seeds, **make_plan(project, catalog, spec).receipt}
-                for name, spec in specs.items()
-            }
-            for study, specs in suite_specs(catalog, suite).items()
-        }
-    if as_json:
-        print(json.dumps(receipts, indent=1))
-        return
-    for study, variants in receipts.items():
-        print(f"{suite} / {study}: {seeds} seeds each; equal: tokens and, within 1 %, body parameters")
-        head = ["variant", "body", "off by", "total", "knobs", "steps", "tokens", "MFLOP/token", "learning rate"]
-        rows = [_plan_row(name, receipt) for name, receipt in variants.items()]
-        print_table([head, *rows])
-
-
-def _plan_row(name: str, receipt: dict[str, Any]) -> list[str]:
-    if not receipt["matched"]:
-        told = ["outside", *["-"] * 3, f"{receipt['steps']:,}", f"{receipt['tokens']:,}", "-"]
-        return [name, *told, f"{receipt['learning_rate']:g}"]
-    flops = sum(receipt["training_flops"].values()) / receipt["tokens"]
-    return [
-        name,
-        f"{receipt['parameters']['body']:,}",
-        f"{receipt['residual']:+.2%}",
-        f"{receipt['parameters']['total']:,}",
-        ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in receipt["knobs"].items()),
-        f"{receipt['steps']:,}",
-        f"{receipt['tokens']:,}",
-        f"{flops / 1e6:.2f}",
-        f"{receipt['learning_rate']:g}",
-    ]
 
 
 def train(

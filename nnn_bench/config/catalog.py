@@ -20,10 +20,10 @@ from nnn_bench.config.validation import read_yaml, validate
 Entry = TypeVar("Entry", bound=BaseModel)
 
 #: Targets and rules of the Snakefile; a suite is a target by its own name.
-_STAGES = frozenset(("all", "data", "training", "audits", "comparisons", "tracking", "report"))
+_STAGES = frozenset(("all", "data", "rates", "speed", "training", "audits", "comparisons", "tracking", "report"))
 _RULES = frozenset(
     (
-        *("data_set", "ladder", "audit_untrained", "train", "audit_trained"),
+        *("data_set", "ladder", "audit_untrained", "trials", "rate", "measure", "train", "audit_trained"),
         *("compare", "track", "track_init", "report_pages"),
     )
 )

@@ -7,7 +7,7 @@ same thing get the same spec, and the run is trained once. Texts that only peopl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nnn_bench.config.catalog import Catalog
@@ -15,14 +15,26 @@ from nnn_bench.config.datasets import Dataset, TokenSettings
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.files import digest
 from nnn_bench.config.recipe import LanguageScale, Training
-from nnn_bench.config.schema import Study, Suite, Variant
+from nnn_bench.config.schema import RateSearch, Study, Suite, Variant
 
 _WORDS = {"summary", "source", "licence", "citation"}
 
 
 @dataclass(frozen=True)
+class Search:
+    """A suite's search for learning rates: its variants are one group, so a rate found in it is the suite's own."""
+
+    suite: str
+    settings: RateSearch
+
+
+@dataclass(frozen=True)
 class RunSpec:
-    """What is trained, on what, how, under which budget."""
+    """What is trained, on what, how, under which budget.
+
+    A budget of FLOPs or time is what `anchor`, the spec of the baseline under the budget of tokens, spends on those; so the
+    baseline itself is the same run under every budget.
+    """
 
     variant: str
     variant_config: Variant
@@ -37,6 +49,8 @@ class RunSpec:
     training: Training
     threads: int
     device: str
+    search: Search | None = None
+    anchor: RunSpec | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,7 +73,36 @@ class RunSpec:
             "training": self.training.model_dump(mode="json"),
             "threads": self.threads,
             "device": self.device,
+            **(
+                {"search": {"suite": self.search.suite, **self.search.settings.model_dump(mode="json")}}
+                if self.search
+                else {}
+            ),
+            **({"anchor": self.anchor.settings} if self.anchor else {}),
         }
+
+    @property
+    def searched(self) -> RunSpec:
+        """The spec whose rate this one trains at: its own under the budget of tokens, so that one search serves all budgets."""
+        return replace(self, budget="tokens", anchor=None)
+
+    @property
+    def declared(self) -> RunSpec:
+        """The same network with nothing that must be measured first: at the declared rate, under the budget of tokens."""
+        return replace(self, budget="tokens", anchor=None, search=None)
+
+    @property
+    def unsearched(self) -> RunSpec:
+        """The same run at the declared rate."""
+        return replace(self, search=None)
+
+    @property
+    def group(self) -> str:
+        """What a search has in common with those of other variants: all but the network and its optimizer."""
+        settings = self.searched.settings
+        training = {key: value for key, value in settings["training"].items() if key != "optimizer"}
+        shared = {key: value for key, value in settings.items() if key not in ("variant", "variant_config")}
+        return digest({**shared, "training": training})
 
     @property
     def id(self) -> str:
@@ -99,24 +142,41 @@ def study_specs(catalog: Catalog, suite_name: str, study_name: str) -> dict[str,
     """The spec of each variant of a study at the scale of a suite, in the study's order."""
     suite, study = catalog.suite(suite_name), catalog.study(study_name)
     _check_baseline(catalog, study, study_name)
-    return {
-        name: RunSpec(
+    _check_budget(catalog, suite, study, suite_name, study_name)
+    search = Search(suite_name, suite.search) if suite.search else None
+
+    def spec(name: str) -> RunSpec:
+        variant = catalog.variant(name)
+        optimizer = {"optimizer": variant.optimizer} if variant.optimizer else {}
+        return RunSpec(
             variant=name,
-            variant_config=catalog.variant(name),
+            variant_config=variant,
             dataset=study.dataset,
             dataset_config=catalog.dataset(study.dataset),
             tokenizer=study.tokenizer,
             tokens=catalog.tokenization(study.tokenizer).tokens,
-            budget=study.budget,
+            budget="tokens",
             objective=study.objective,
             ahead=study.ahead,
             scale=_scale(suite.language, study.context),
-            training=study.training,
+            training=study.training.model_copy(update=optimizer),
             threads=suite.threads_per_job,
             device=suite.device,
+            search=search if variant.knobs else None,  # trees have no rate that a short run could tell
         )
-        for name in study.variants
-    }
+
+    anchor = spec(study.baseline)
+    return {name: _under(study.budget, spec(name), anchor) for name in study.variants}
+
+
+def measured_key(spec: RunSpec, baseline: RunSpec) -> str:
+    """Name of what is measured of a spec's step, rate and budget aside, in turns with a baseline's."""
+    return f"{spec.declared.key}-{baseline.declared.id}"
+
+
+def audit_key(spec: RunSpec, gate: str) -> str:
+    """Name of a spec's audit: before training nothing but the network is looked at, so rate and budget are left aside."""
+    return spec.declared.key if gate == "untrained" else spec.key
 
 
 def suite_specs(catalog: Catalog, suite_name: str) -> dict[str, dict[str, RunSpec]]:
@@ -146,6 +206,22 @@ def _scale(scale: LanguageScale, context: int | None) -> LanguageScale:
     if context is None:
         return scale
     return scale.model_copy(update={"context": context, "batch": max(1, scale.batch * scale.context // context)})
+
+
+def _under(budget: str, spec: RunSpec, anchor: RunSpec) -> RunSpec:
+    """`spec` under a budget. What the baseline itself spends defines the others, so it keeps its own, and so do trees."""
+    if budget == "tokens" or spec.variant == anchor.variant or spec.variant_config.knobs is None:
+        return spec
+    return replace(spec, budget=budget, anchor=anchor)
+
+
+def _check_budget(catalog: Catalog, suite: Suite, study: Study, suite_name: str, study_name: str) -> None:
+    if study.budget == "time" and suite.measure is None:
+        raise UserError(
+            f"study {study_name!r} has a budget of time, which the speed lane turns into steps; add measure: {{}}",
+            file=catalog.file("suites", suite_name),
+            key="measure",
+        )
 
 
 def _check_baseline(catalog: Catalog, study: Study, study_name: str) -> None:

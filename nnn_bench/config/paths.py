@@ -53,6 +53,18 @@ class Project:
         """What the audit of a spec (`dataset/variant-id`) found at a gate, `untrained` or `trained`."""
         return self.results / "audits" / f"{key}.{gate}.json"
 
+    def trial(self, key: str, factor: float, seed: int) -> Path:
+        """Folder of one trial of a learning rate, the declared one times `factor`, of a spec (`dataset/variant-id`)."""
+        return self.results / "trials" / key / f"x{factor:g}" / f"s{seed}"
+
+    def rates(self, key: str) -> Path:
+        """The ledger of a spec's trials and the rate that was chosen."""
+        return self.results / "rates" / f"{key}.json"
+
+    def measured(self, key: str) -> Path:
+        """What the speed lane and the inference card measured of a spec beside a baseline; `key` is `expansion.measured_key`."""
+        return self.results / "measured" / f"{key}.json"
+
     def delivered(self, kind: str, key: str) -> Path:
         """What a source of some kind and settings delivered."""
         return self.cache / "downloads" / f"{kind}-{key}"

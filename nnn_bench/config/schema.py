@@ -7,12 +7,14 @@ big. Options of a component are declared beside its code, and are checked when t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from nnn_bench.config.component import Component
-from nnn_bench.config.recipe import Count, LanguageScale, PositiveInt, Training
+from nnn_bench.config.recipe import Count, LanguageScale, OptimizerSettings, PositiveInt, Training
 from nnn_bench.config.validation import Inconsistent, Settings
 from nnn_bench.config.words import Name, Names, Text
 
@@ -43,7 +45,10 @@ class Variant(Settings):
     source: Text
     model: dict[Literal["topology", "window", "trees"], Component] = Field(min_length=1, max_length=1)
     knobs: Knobs | None = None
-    learning_rate: float = Field(gt=0, lt=1)
+    learning_rate: float = Field(gt=0, lt=1, description="declared; a suite that searches for rates searches around it")
+    optimizer: Annotated[OptimizerSettings, Field(discriminator="name")] | None = Field(
+        default=None, description="in place of the study's: for a study that compares optimizers"
+    )
 
     @model_validator(mode="after")
     def _only_networks_have_knobs(self) -> Variant:
@@ -74,7 +79,11 @@ class Study(Settings):
         description="what is predicted: every next token; those of a conversation's answers alone; or, a control, each token "
         "of an answer from the tokens of the question that stand no further on",
     )
-    budget: Literal["tokens"] = "tokens"
+    budget: Literal["tokens", "flops", "time"] = Field(
+        default="tokens",
+        description="what is equal beside body parameters: the tokens of the suite, or the training FLOPs or the training time "
+        "that the baseline spends on them",
+    )
     context: int | None = Field(
         default=None,
         ge=2,
@@ -97,6 +106,38 @@ class Study(Settings):
         return self
 
 
+class RateSearch(Settings):
+    """Trials of a learning rate: as many for every variant of a suite, each a short run scored on validation data.
+
+    `factors` multiply the rate a variant declares and lie evenly on a logarithmic scale. Where the best of any variant lies at an
+    edge, every variant gets one trial more beyond that edge.
+    """
+
+    factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.5, 1.0, 2.0), min_length=3)
+    share: float = Field(default=0.2, gt=0, le=1, description="length of a trial, as a share of the suite's tokens")
+    seeds: PositiveInt = Field(default=1, description="seeds a trial is averaged over; no run of the suite uses them")
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> RateSearch:
+        if 1.0 not in self.factors:
+            raise Inconsistent("must hold 1, the declared rate", key="factors")
+        ratios = [later / earlier for earlier, later in pairwise(self.factors)]
+        if ratios[0] <= 1 or not all(math.isclose(ratio, ratios[0], rel_tol=1e-6) for ratio in ratios):
+            raise Inconsistent("must rise by the same ratio from each to the next", key="factors")
+        return self
+
+
+class Measurement(Settings):
+    """How long the speed lane and the inference card measure a variant, with the machine to themselves."""
+
+    groups: PositiveInt = Field(default=12, description="groups of four blocks, A B B A, of training steps")
+    block_seconds: float = Field(
+        default=0.1, gt=0, description="time a block takes about, between two synchronisations"
+    )
+    contexts: tuple[PositiveInt, ...] = Field(default=(64, 256), min_length=1, description="of the inference card")
+    batches: tuple[PositiveInt, ...] = Field(default=(1, 8), min_length=1, description="texts at once, of the card")
+
+
 class Suite(Settings):
     """How big: which studies, at which scale, with how many seeds."""
 
@@ -104,6 +145,8 @@ class Suite(Settings):
     studies: Names
     language: LanguageScale
     seeds: PositiveInt
+    search: RateSearch | None = Field(default=None, description="none: every variant trains at the rate it declares")
+    measure: Measurement | None = Field(default=None, description="none: no speed lane, no card, no budget of time")
     seeds_per_job: PositiveInt = Field(default=1000, description="seeds one process trains one after another")
     threads_per_job: PositiveInt = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.expansion import RunSpec
+from nnn_bench.config.expansion import RunSpec, audit_key
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.records import read_object
 
@@ -36,7 +36,7 @@ def audit_words(audit: dict[str, Any]) -> str:
 
 def _findings(project: Project, suite: str, spec: RunSpec, gate: str) -> list[dict[str, Any]]:
     command = f"nnn-bench run {suite} {spec.variant}"
-    path = project.audit(spec.key, gate)
+    path = project.audit(audit_key(spec, gate), gate)
     told = read_object(project, path, command)
     try:
         findings = [{"gate": gate} | {name: finding[name] for name in _SHOWN} for finding in told["findings"]]

@@ -6,7 +6,7 @@ is executed, and the machine as far as it changes results.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from nnn_bench.config.files import digest
 from nnn_bench.config.recipe import LanguageScale, Training
@@ -18,6 +18,7 @@ class RunConfiguration(Settings):
     """One (variant, dataset, budget, seed) with nothing left to decide. `settings` is kept for readers of the run."""
 
     run_key: str
+    purpose: Literal["run", "trial"] = "run"  # a trial of a learning rate never sees the test split
     variant: str
     dataset: str
     tokenizer: str

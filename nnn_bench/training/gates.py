@@ -39,7 +39,7 @@ _SMALL_VOCABULARY = 29  # where there is no data to bring one
 def audit_untrained(project: Project, catalog: Catalog, spec: RunSpec) -> Audit:
     """The network of `spec` exactly as planned, with the fresh weights of seed 0, at every stage of its growth."""
     torch.set_num_threads(spec.threads)
-    made = make_plan(project, catalog, spec)
+    made = make_plan(project, catalog, spec.declared)
     vocabulary = made.receipt["dataset"]["vocabulary"]
     if is_trees(made.model):
         return _unfitted(spec.variant, {"source_sha256": made.receipt["source_sha256"], "vocabulary": vocabulary})

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nnn_bench.budget.plan import Budgeted, Plan, plan
+from nnn_bench.budget.steps import Measured, Spent
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import is_trees
 from nnn_bench.config.errors import UserError
@@ -19,12 +20,16 @@ from nnn_bench.data.objectives import evaluation_windows, predicted_share, quest
 from nnn_bench.data.prepare import prepare
 from nnn_bench.data.store import TokenStore, load
 from nnn_bench.training.configuration import RunConfiguration
+from nnn_bench.training.measured import read_measured
 from nnn_bench.training.trainer import train_run
 from nnn_bench.training.trees import fit_run
 
 
 def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
-    """The plan of `spec` on the data that is really there; prepares the data first if need be."""
+    """The plan of `spec` on the data that is really there; prepares the data first if need be.
+
+    Raises `NotMeasured` where a rate was not searched yet, or a step not timed, that the plan asks for.
+    """
     manifest = prepare(spec.dataset, spec.dataset_config, spec.tokenizer, spec.tokens, project)
     store = load(project, spec.dataset, spec.tokenizer)
     _check_windows(spec, store)
@@ -36,7 +41,12 @@ def make_plan(project: Project, catalog: Catalog, spec: RunSpec) -> Plan:
         question_share=question_share(store, spec.scale) if spec.objective == "answers" else None,
         unknown_share=manifest.splits["test"].unknown / manifest.splits["test"].characters,
     )
-    return plan(spec, data, file=str(catalog.file("variants", spec.variant)))
+
+    def planned(one: RunSpec, measured: Measured, anchor: Spent | None) -> Plan:
+        return plan(one, data, file=str(catalog.file("variants", one.variant)), measured=measured, anchor=anchor)
+
+    anchor = planned(spec.anchor.declared, Measured(), None).spent if spec.anchor else None
+    return planned(spec, read_measured(project, spec), anchor)
 
 
 def _check_windows(spec: RunSpec, store: TokenStore) -> None:

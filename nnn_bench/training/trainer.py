@@ -94,7 +94,8 @@ class _Run:
         asked = (configuration.objective, configuration.ahead)
         self.batches = training_batches(self.store, scale, *asked, configuration.seed)
         self.validation = evaluation_windows(self.store, "validation", scale, *asked)
-        self.test = evaluation_windows(self.store, "test", scale, *asked)
+        whole = configuration.purpose == "run"
+        self.test = evaluation_windows(self.store, "test", scale, *asked) if whole else None
         self._equip()
 
     def _equip(self) -> None:
@@ -170,8 +171,8 @@ class _Run:
                     raise Terminated(f"stopped at step {progress.step} of {steps}; start again to go on")
         clock.stop()
         validation = validation or self._evaluated(self.validation)
-        test = self._evaluated(self.test)
-        if not all(math.isfinite(scores["loss"]) for scores in (validation, test)):
+        test = self._evaluated(self.test) if self.test is not None else None
+        if not all(math.isfinite(scores["loss"]) for scores in (validation, test) if scores is not None):
             return self._finish("diverged", None, None)
         return self._finish("ok", validation, test)
 
@@ -246,8 +247,8 @@ class _Run:
             started=self.progress.started,
             validation=validation,
             test=test,
-            samples=self._samples() if status == "ok" else [],
-            weights=self._weights() if status == "ok" else {"density": {}, "ternary": {}},
+            samples=self._samples() if test is not None else [],
+            weights=self._weights() if test is not None else {"density": {}, "ternary": {}},
         )
         self.directory.write_result(result)
         return result

@@ -4,12 +4,12 @@ nothing. Neither is made again because the other side of training changed, but e
 
 rule audit_untrained:
     input:
-        lambda wc: manifest_of(SPECS[AUDITED[wc.spec]]),
+        lambda wc: manifest_of(SPECS[FRESH[wc.spec]]),
     output:
         "results/audits/{spec}.untrained.json",
     params:
-        place=lambda wc: " ".join(AUDITED[wc.spec]),
-        source=lambda wc: audit_hash(SPECS[AUDITED[wc.spec]].model_tree),
+        place=lambda wc: " ".join(FRESH[wc.spec]),
+        source=lambda wc: audit_hash(SPECS[FRESH[wc.spec]].model_tree),
     log:
         "logs/audits/{spec}.untrained.log",
     shell:
@@ -18,12 +18,12 @@ rule audit_untrained:
 
 rule audit_trained:
     input:
-        lambda wc: trained_of(AUDITED[wc.spec]),
+        lambda wc: trained_of(TRAINED[wc.spec]),
     output:
         "results/audits/{spec}.trained.json",
     params:
-        place=lambda wc: " ".join(AUDITED[wc.spec]),
-        source=lambda wc: audit_hash(SPECS[AUDITED[wc.spec]].model_tree),
+        place=lambda wc: " ".join(TRAINED[wc.spec]),
+        source=lambda wc: audit_hash(SPECS[TRAINED[wc.spec]].model_tree),
     log:
         "logs/audits/{spec}.trained.log",
     shell:

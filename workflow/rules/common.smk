@@ -12,7 +12,7 @@ from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.closure import closure_hash, component_modules, run_hash
 from nnn_bench.config.datasets import token_files
 from nnn_bench.config.errors import UserError
-from nnn_bench.config.expansion import jobs, study_specs, suite_specs
+from nnn_bench.config.expansion import audit_key, jobs, measured_key, study_specs, suite_specs
 from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
 
@@ -35,7 +35,16 @@ try:
 except UserError as error:
     raise WorkflowError(f"nnn-bench: error: {error}")
 
-AUDITED = {spec.key: place for place, spec in reversed(SPECS.items())}
+TRAINED = {spec.key: place for place, spec in reversed(SPECS.items())}
+FRESH = {audit_key(spec, "untrained"): place for place, spec in reversed(SPECS.items())}
+SEARCHED = {spec.searched.key: place for place, spec in reversed(SPECS.items()) if spec.search}
+GROUPS = {key: [other for other, place in SEARCHED.items() if SPECS[place].group == SPECS[mine].group] for key, mine in SEARCHED.items()}
+BASELINES = {(suite, study): SPECS[suite, study, CATALOG.study(study).baseline] for suite in SUITES for study in STUDIES[suite]}
+MEASURED = {
+    measured_key(spec, BASELINES[place[:2]]): place
+    for place, spec in reversed(SPECS.items())
+    if CATALOG.suite(place[0]).measure and spec.variant_config.knobs
+}
 LADDERS = {spec.ladder_key: place for place, spec in SPECS.items()}
 MANIFESTS = {f"{spec.dataset}.{spec.tokenizer}": spec for spec in SPECS.values()}
 HAS_GPU = shutil.which("nvidia-smi") is not None
@@ -52,6 +61,7 @@ wildcard_constraints:
     ladder=r"[a-z0-9_.]+-[0-9a-f]{10}",
     job=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}\.s[0-9_]+",
     spec=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}",
+    pair=r"[a-z0-9_]+/[a-z0-9_]+-[0-9a-f]{10}-[0-9a-f]{10}",
 
 
 def finished(suite):
@@ -110,14 +120,35 @@ def trained_of(place):
     return [f"results/trained/{job.key}.json" for job in jobs(CATALOG, place[0]) if job.spec.key == SPECS[place].key]
 
 
-def audits_of(keys):
+def audits_of(specs):
     """Both audits of each spec."""
-    return [f"results/audits/{key}.{gate}.json" for key in keys for gate in ("untrained", "trained")]
+    return [f"results/audits/{audit_key(spec, gate)}.{gate}.json" for spec in specs for gate in ("untrained", "trained")]
+
+
+def specs_of(suite, study):
+    return [SPECS[suite, study, variant] for variant in CATALOG.study(study).variants]
 
 
 def audits_for(suite, study):
     """The audits a comparison reads before it ranks."""
-    return audits_of(SPECS[suite, study, variant].key for variant in CATALOG.study(study).variants)
+    return audits_of(specs_of(suite, study))
+
+
+def rates_of(specs):
+    """The ledgers that the rates of some specs come from; none where they train at the rates they declare."""
+    return sorted({f"results/rates/{spec.searched.key}.json" for spec in specs if spec.search})
+
+
+def measured_for(suite, study):
+    """What the speed lane measures for a study of a suite that asks for it."""
+    pairs = [measured_key(spec, BASELINES[suite, study]) for spec in specs_of(suite, study)]
+    return [f"results/measured/{pair}.json" for pair in pairs if pair in MEASURED]
+
+
+def asked_by(spec):
+    """What must be known before a run of this spec can be planned: its rate; step times, where its budget is one of time."""
+    pairs = [measured_key(one, spec.anchor) for one in (spec, spec.anchor)] if spec.budget == "time" else []
+    return rates_of([spec]) + [f"results/measured/{pair}.json" for pair in pairs]
 
 
 def audit_hash(tree):
@@ -125,5 +156,10 @@ def audit_hash(tree):
     return closure_hash("nnn_bench.training.gates", *component_modules(tree))
 
 
+def measuring_hash(*trees):
+    """All that measuring a model tree beside another executes."""
+    return closure_hash("nnn_bench.speed.measurement", *(name for tree in trees for name in component_modules(tree)))
+
+
 def ladder_for(suite, study):
-    return f"results/ladders/{SPECS[suite, study, CATALOG.study(study).baseline].ladder_key}.json"
+    return f"results/ladders/{BASELINES[suite, study].ladder_key}.json"

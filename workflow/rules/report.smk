@@ -4,6 +4,8 @@
 rule report_pages:
     input:
         lambda wc: [f"results/comparisons/{wc.suite}/{study}.json" for study in STUDIES[wc.suite]],
+        lambda wc: sorted({file for study in STUDIES[wc.suite] for file in measured_for(wc.suite, study)}),
+        lambda wc: rates_of(spec for study in STUDIES[wc.suite] for spec in specs_of(wc.suite, study)),
     output:
         "reports/{suite}/index.html",
         "reports/{suite}/report.md",

@@ -22,7 +22,17 @@ rule training:
 
 rule audits:
     input:
-        audits_of(AUDITED),
+        audits_of(SPECS.values()),
+
+
+rule rates:
+    input:
+        rates_of(SPECS.values()),
+
+
+rule speed:
+    input:
+        [f"results/measured/{pair}.json" for pair in MEASURED],
 
 
 rule comparisons:

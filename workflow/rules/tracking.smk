@@ -16,6 +16,7 @@ rule track:
     input:
         "results/tracking/ready",
         "results/comparisons/{suite}/{study}.json",
+        lambda wc: measured_for(wc.suite, wc.study),
     output:
         "results/tracking/{suite}/{study}.published",
     params:

@@ -7,7 +7,8 @@ rule train:
         manifest=lambda wc: manifest_of(JOBS[wc.job][1].spec),
         # The gate before the first step. When it is made again, the trainer looks again and finds nothing to do. (As `ancient` it would
         # hide from Snakemake every other reason to train while it is made.)
-        audit=lambda wc: f"results/audits/{JOBS[wc.job][1].spec.key}.untrained.json",
+        audit=lambda wc: f"results/audits/{audit_key(JOBS[wc.job][1].spec, 'untrained')}.untrained.json",
+        measured=lambda wc: asked_by(JOBS[wc.job][1].spec),
     output:
         "results/trained/{job}.json",
     params:
