@@ -21,7 +21,7 @@ from nnn_bench.config.expansion import Job, audit_key, jobs, suite_specs, unique
 from nnn_bench.config.files import digest, read_json, write_json
 from nnn_bench.config.paths import Project
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED, WARNING_PREFIX
-from nnn_bench.progress import Progress
+from nnn_bench.progress import Progress, stages_of
 from nnn_bench.tracking.store import marker_is_current
 from nnn_bench.training.run_directory import RunDirectory
 
@@ -48,7 +48,9 @@ def run_suite(
             _forget(project, wanted)
         _drop_stale(project, suite, wanted)
         started = time.time()
-        code, stopped, log = _snakemake(project, suite, goals, cores, wanted, lock)
+        code, stopped, log = _snakemake(
+            project, suite, goals, cores, wanted, stages_of(project, catalog, suite, wanted), lock
+        )
     if stopped:
         return EXIT_TERMINATED
     if code:
@@ -155,7 +157,13 @@ def _drop_stale(project: Project, suite: str, wanted: list[Job]) -> None:
 
 
 def _snakemake(
-    project: Project, suite: str, goals: list[str], cores: int | None, wanted: list[Job], lock: int
+    project: Project,
+    suite: str,
+    goals: list[str],
+    cores: int | None,
+    wanted: list[Job],
+    stages: dict[str, list[Path]],
+    lock: int,
 ) -> tuple[int, bool, Path]:
     """Run Snakemake to its end; its exit code, whether it was asked to stop, and its log."""
     log = project.root / "logs" / f"snakemake.{suite}.log"
@@ -171,7 +179,7 @@ def _snakemake(
             start_new_session=True,  # so that a stop reaches the training jobs too, which then write checkpoints
         )
         with _forwarded_stop(process) as stopped:
-            progress = Progress(project, wanted)
+            progress = Progress(project, wanted, stages)
             while process.poll() is None:
                 progress.show()
                 time.sleep(0.2)

@@ -1,13 +1,15 @@
-"""How far the training of a suite is, read from the records on disk: a bar on a terminal, plain lines elsewhere."""
+"""How far a suite is, read from the files its jobs write anyway: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnn_bench.config.expansion import Job
+from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.expansion import Job, audit_key, measured_key, suite_specs
 from nnn_bench.config.paths import Project
 
 _PLAIN_INTERVAL = 30.0  # seconds between plain lines
@@ -15,9 +17,10 @@ _READ_INTERVAL = 1.0
 
 
 class Progress:
-    """Shows runs done, tokens per second and the time left, from what the runs write anyway."""
+    """Shows runs done, tokens per second and the time left; and of the stages around them (name -> files), those under way."""
 
-    def __init__(self, project: Project, jobs: list[Job]):
+    def __init__(self, project: Project, jobs: list[Job], stages: Mapping[str, Sequence[Path]]):
+        self._stages = {name: files for name, files in stages.items() if not all(file.exists() for file in files)}
         self._runs = [
             (project.run(f"{job.spec.key}/s{seed}"), job.spec.scale.tokens) for job in jobs for seed in job.seeds
         ]
@@ -34,8 +37,8 @@ class Progress:
             return
         self._last_read = now
         tokens, done = self._read()
-        if tokens == self._first and done == len(self._runs):
-            return  # nothing to train: say nothing
+        if tokens == self._first and done == len(self._runs) and not self._stages:
+            return  # nothing to do: say nothing
         line = self._line(tokens, done, now)
         if sys.stderr.isatty():
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
@@ -55,7 +58,13 @@ class Progress:
         share = tokens / self._total
         bar = "#" * round(24 * share) + "." * (24 - round(24 * share))
         rest = f", about {_duration(left)} left" if rate and tokens < self._total else ""
-        return f"[{bar}] {done}/{len(self._runs)} runs, {rate:,.0f} tokens/s, {_duration(seconds)}{rest}"
+        told = f"[{bar}] {done}/{len(self._runs)} runs, {rate:,.0f} tokens/s, {_duration(seconds)}{rest}"
+        return ", ".join([told, *self._under_way()])
+
+    def _under_way(self) -> list[str]:
+        """The stages that still lack files, and how many they have."""
+        counts = {name: (sum(file.exists() for file in files), len(files)) for name, files in self._stages.items()}
+        return [f"{name} {have}/{wanted}" for name, (have, wanted) in counts.items() if have < wanted]
 
     def _read(self) -> tuple[int, int]:
         """Tokens trained and runs finished so far."""
@@ -66,6 +75,22 @@ class Progress:
             else:
                 tokens += min(target, _last_tokens(path / "record.jsonl"))
         return tokens, done
+
+
+def stages_of(project: Project, catalog: Catalog, suite: str, wanted: list[Job]) -> dict[str, list[Path]]:
+    """What is done around the training of the `wanted` jobs, and the file each step of it leaves."""
+    keys = {job.spec.key for job in wanted}
+    found: dict[str, set[Path]] = {name: set() for name in ("audits before", "learning rates", "speed", "audits after")}
+    for study, specs in suite_specs(catalog, suite).items():
+        baseline = specs[catalog.study(study).baseline]
+        for spec in (spec for spec in specs.values() if spec.key in keys):
+            found["audits before"].add(project.audit(audit_key(spec, "untrained"), "untrained"))
+            found["audits after"].add(project.audit(audit_key(spec, "trained"), "trained"))
+            if spec.search:
+                found["learning rates"].add(project.rates(spec.searched.key))
+            if catalog.suite(suite).measure and spec.variant_config.knobs:
+                found["speed"].add(project.measured(measured_key(spec, baseline)))
+    return {name: sorted(files) for name, files in found.items()}
 
 
 def _last_tokens(record: Path) -> int:
