@@ -19,7 +19,7 @@ def project(tmp_path, monkeypatch):
 WRONG = [
     (["run", "laptpo"], "there is no suite 'laptpo'; did you mean 'laptop'?"),
     (["run", "tiny", "gpt"], "'gpt' is no variant of suite 'tiny' and no stage; did you mean 'gpt2'?"),
-    (["plan", "nothing_like_it"], "there is no suite 'nothing_like_it'; known: laptop, smoke, standard, tiny"),
+    (["plan", "nothing_like_it"], "there is no suite 'nothing_like_it'; known: author, laptop, smoke, standard, tiny"),
     (["train", "tiny", "tinny", "gpt2"], "there is no study 'tinny'; did you mean 'tiny'?"),
     (["train", "tiny", "tiny", "gpt3"], "study 'tiny' has no variant 'gpt3'; did you mean 'gpt2'?"),
     (["train", "tiny", "tiny", "gpt2", "--seeds", "one"], "--seeds: 'one' is not a list of seeds such as 0,1,2"),
@@ -68,7 +68,7 @@ def test_list_names_everything_there_is(project, monkeypatch, capsys):
     code, out, _ = typed(monkeypatch, capsys, "list", "--json")
     found = json.loads(out)
     assert code == 0 and set(found) == {"suites", "studies", "variants", "datasets", "tokenizers"}
-    assert {"smoke", "laptop", "standard", "tiny"} == set(found["suites"])
+    assert {"author", "smoke", "laptop", "standard", "tiny"} == set(found["suites"])
     assert found["studies"]["tiny"] == "Does it run?"
     _, plain, _ = typed(monkeypatch, capsys, "list")
     assert "gpt2" in plain and "shakespeare" in plain
