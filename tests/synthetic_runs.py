@@ -35,6 +35,8 @@ CHARACTER = {
     "progressive_untying": (2.45, 1.05e6, 33.0),
     "node_cascade": (2.50, 1.61e6, 52.0),
 }
+OTHER_FLOPS = 21_000.0  # per token
+UNKNOWN = (2.6, 1.5e6, 30.0)
 #: Audits of each gate, in their order; those of a gate that a plain network has no use for.
 STATIC = ("future_tokens", "future_gradient", "past_coverage", "batch_rows", "step", "modes")
 AUDITS = {
@@ -49,7 +51,8 @@ class Synthetic:
     """What to make. `diverged` holds (variant, seed); `text` is what every sample says, `saw` what every audit says.
 
     `quarantined` maps a variant to the audits it fails, `growing` names variants whose records tell of growth, and
-    `studies` maps the studies of the suite beside `language` to what they change in it; None leaves the suite's own.
+    `studies` maps the studies of the suite beside `language` to what they change in it; None leaves the suite's own. `changes`
+    are to the suite's file: `{"measure": {}}` lets a study have a budget of time, `{"search": {}}` gives receipts their trials.
     """
 
     suite: str = "laptop"
@@ -64,6 +67,7 @@ class Synthetic:
     growing: frozenset[str] = frozenset()
     studies: dict[str, dict[str, Any]] | None = None
     saw: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 PLAIN = ("gpt2", "matmul_free", "selection_transformer")
@@ -216,7 +220,7 @@ def _weights(variant: str, seed: int) -> dict[str, Any]:
 def _configure(root: Path, wanted: Synthetic) -> None:
     folder = root / "config"
     suite = {name: value for name in ("seeds", "verdicts") if (value := getattr(wanted, name)) is not None}
-    _change(folder / "suites" / f"{wanted.suite}.yaml", suite)
+    _change(folder / "suites" / f"{wanted.suite}.yaml", suite | wanted.changes)
     for name, summary in wanted.summaries.items():
         _change(folder / "variants" / f"{name}.yaml", {"summary": summary})
     if wanted.variants is not None:
@@ -242,7 +246,9 @@ def _rows(
 
     A network that grows does so twice, as much after a third and two thirds of the run as they fall on a row.
     """
-    last_loss, flops, seconds = CHARACTER.get(spec.variant, (2.6, 1.5e6, 30.0))
+    last_loss, flops, seconds = CHARACTER.get(spec.variant, UNKNOWN)
+    longer = receipt["steps"] / _base_steps(spec)
+    last_loss, seconds = last_loss - 0.1 * math.log(longer), seconds * longer
     if spec.ahead > 1:
         last_loss = 4.5 + 0.2 * (last_loss - 2.41)
     if leaks:
@@ -329,7 +335,7 @@ def _resolved_model(spec: RunSpec, knobs: dict[str, int]) -> dict[str, Any]:
 
 def _receipt(spec: RunSpec) -> dict[str, Any]:
     scale = spec.scale
-    steps = scale.tokens // (scale.batch * scale.context)
+    steps, met = _budget(spec)
     body = scale.body_parameters + 37 * len(spec.variant)
     return {
         "variant": spec.variant,
@@ -341,8 +347,8 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
         "parameters": {"total": body + 12_480, "tables": 12_480, "head": 0, "body": body},
         "residual": (body - scale.body_parameters) / scale.body_parameters,
         "training_flops": {
-            "matrix": CHARACTER.get(spec.variant, (0, 1.5e6, 0))[1] * steps * scale.batch * scale.context,
-            "other": 21_000.0 * steps * scale.batch * scale.context,
+            "matrix": CHARACTER.get(spec.variant, UNKNOWN)[1] * steps * scale.batch * scale.context,
+            "other": OTHER_FLOPS * steps * scale.batch * scale.context,
         },
         "steps": steps,
         "batch": scale.batch,
@@ -350,6 +356,9 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
         "tokens": steps * scale.batch * scale.context,
         "training_characters": scale.training_characters,
         "learning_rate": spec.variant_config.learning_rate,
+        "trials": len(spec.search.settings.factors) if spec.search else None,
+        "met": met,
+        "matched": True,
         "dataset": {
             "name": spec.dataset,
             "sha256": digest("the plays"),
@@ -362,6 +371,29 @@ def _receipt(spec: RunSpec) -> dict[str, Any]:
         "unknown_share": 0.0,
         "source_sha256": digest(["source", spec.variant]),
     }
+
+
+def _base_steps(spec: RunSpec) -> int:
+    return spec.scale.tokens // (spec.scale.batch * spec.scale.context)
+
+
+def _budget(spec: RunSpec) -> tuple[int, dict[str, Any]]:
+    """Steps, and the receipt's word on how the budget was met: what the anchor spends on the suite's tokens."""
+    steps, per_step = _base_steps(spec), spec.scale.batch * spec.scale.context
+    if spec.anchor is None:
+        return steps, {"unit": "tokens", "amount": spec.scale.tokens} | _spent(steps * per_step, spec.scale.tokens)
+    unit, of = {"flops": ("FLOPs", 1), "time": ("seconds", 2)}[spec.budget]
+    ours, theirs = (CHARACTER.get(name, UNKNOWN)[of] for name in (spec.variant, spec.anchor.variant))
+    if unit == "FLOPs":
+        ours, theirs = (ours + OTHER_FLOPS) * per_step, (theirs + OTHER_FLOPS) * per_step
+    else:
+        ours, theirs = ours / steps, theirs / steps
+    amount, steps = theirs * steps, round(theirs * steps / ours)
+    return steps, {"unit": unit, "amount": amount} | _spent(steps * ours, amount)
+
+
+def _spent(spent: float, amount: float) -> dict[str, float]:
+    return {"spent": spent, "residual": spent / amount - 1}
 
 
 def _environment() -> dict[str, Any]:

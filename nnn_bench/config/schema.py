@@ -95,6 +95,12 @@ class Study(Settings):
         default=1,
         description="how many tokens after a position its target lies, for all variants; 0: the position itself, hidden",
     )
+    margin: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="a variant that differs by less is as good as the baseline: a share of the baseline's bits per byte",
+    )
     training: Training = Training()
 
     @model_validator(mode="after")

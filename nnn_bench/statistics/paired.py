@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 
+#: A p value below it decides.
+LEVEL = 0.05
+
 
 @dataclass(frozen=True)
 class Estimate:
