@@ -10,7 +10,18 @@ import sys
 
 import typer
 
-from nnn_bench.commands import audits, conversion, data, generation, packing, planning, tokenizers, tracking, work
+from nnn_bench.commands import (
+    audits,
+    conversion,
+    data,
+    generation,
+    packing,
+    planning,
+    speed,
+    tokenizers,
+    tracking,
+    work,
+)
 from nnn_bench.config.errors import RunBusy, Terminated, UserError
 from nnn_bench.config.terminal import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_TERMINATED
 
@@ -37,6 +48,8 @@ app.command()(work.train)
 app.command()(work.ladder)
 app.command()(audits.audit)
 app.command(hidden=True)(audits.gate)
+app.command()(speed.speed)
+app.command(hidden=True)(speed.measure)
 app.command()(work.compare)
 app.command()(work.report)
 app.command()(packing.pack)
