@@ -48,7 +48,7 @@ def tiny_store(folder: Path) -> tuple[Project, TokenStore, Dataset]:
 def configuration(project: Project, dataset: Dataset) -> RunConfiguration:
     """GPT-2 of suite laptop, for `STEPS` steps, with next to no evaluation."""
     catalog = Catalog(Project.find())
-    spec = study_specs(catalog, "laptop", "language")["gpt2"]
+    spec = study_specs(catalog, "laptop", "language")["gpt2"].declared
     tokens = STEPS * spec.scale.batch * spec.scale.context
     small = {
         "training_characters": 300_000,

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnn_bench.models.flops import Flops, elementwise
+from nnn_bench.models.gelu import gelu
 
 if TYPE_CHECKING:
     from nnn_bench.models.build import Builder
@@ -41,10 +42,6 @@ def sort2(x: Tensor) -> Tensor:
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
     swap = first > second  # a choice, not a minimum: of two equal values a minimum would halve the gradient
     return torch.stack((torch.where(swap, second, first), torch.where(swap, first, second)), dim=-1).flatten(-2)
-
-
-def gelu(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
 
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -12,22 +12,20 @@ Both passes run in float32 or wider. Source: Gu & Dao 2023, arXiv 2312.00752. Wh
 
 - CPU: compiled loops (numba). States are never laid out over time: of every sixteen positions the state before the first is
   kept, and the backward pass makes the fifteen others again in memory small enough for the cache. Channels lie innermost, so that
-  the processor takes several at once; for that the exponential of floats is our own, within one unit in the last place.
+  the processor takes several at once; for that the exponential of floats is our own (`exponential.py`).
 - elsewhere: decays and drives are laid out, `(B, T, D N)`, for the blocks of `recurrence.py`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
-import numpy as np
 import torch
-from numba.extending import overload
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnn_bench.models.exponential import exponential
 from nnn_bench.models.recurrence import linear_recurrence
 
 _BLOCK = 16
@@ -115,37 +113,6 @@ class _Scan(torch.autograd.Function):
         return to_u, to_step, to_rates.sum(dim=0).t(), to_into, to_out_of
 
 
-_LOG2_E = np.float32(math.log2(math.e))
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
-_LEAST, _MOST = np.float32(-87.0), np.float32(88.0)  # beyond, powers of two leave what floats hold
-_TO_WHOLE = np.float32(1.5 * 2**23)  # a float of this size has no room for a fraction: adding it rounds
-_TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(8))
-
-
-def _exponential(x):  # type: ignore[no-untyped-def]
-    """exp x, by type: what follows for floats, the library's for doubles."""
-    raise NotImplementedError  # replaced when a kernel is compiled
-
-
-@overload(_exponential, jit_options={"fastmath": {"contract"}})
-def _exponential_of(x):  # type: ignore[no-untyped-def]
-    if x != numba.float32:
-        return lambda x: math.exp(x)
-    c0, c1, c2, c3, c4, c5, c6, c7 = _TAYLOR
-
-    def of_float(x):  # type: ignore[no-untyped-def]
-        """2^n exp r with n whole and |r| <= ln 2 / 2: r by its Taylor series, 2^n by writing the exponent's bits."""
-        x = min(max(x, _LEAST), _MOST)
-        shifted = x * _LOG2_E + _TO_WHOLE
-        n = shifted - _TO_WHOLE
-        r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-        series = c0 + r * (c1 + r * (c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * c7))))))
-        power = (np.float32(shifted).view(np.int32) << np.int32(23)) + np.int32(127 << 23)  # n is what ends `shifted`
-        return series * np.int32(power).view(np.float32)
-
-    return of_float
-
-
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _forward_kernel(
     u: NDArray[Any],
@@ -176,7 +143,7 @@ def _forward_kernel(
             for k in range(N):
                 write, read = into[b, t, k], out_of[b, t, k]
                 for d in range(D):
-                    new = _exponential(step[b, t, d] * rates[k, d]) * state[k, d] + drive[d] * write
+                    new = exponential(step[b, t, d] * rates[k, d]) * state[k, d] + drive[d] * write
                     state[k, d] = new
                     y[b, t, d] += new * read
 
@@ -222,7 +189,7 @@ def _backward_kernel(
                 for k in range(N):
                     write = into[b, t, k]
                     for d in range(D):
-                        decay = _exponential(step[b, t, d] * rates[k, d])
+                        decay = exponential(step[b, t, d] * rates[k, d])
                         decays[i, k, d] = decay
                         states[i + 1, k, d] = decay * states[i, k, d] + drive[i, d] * write
             for t in range(last - 1, first - 1, -1):
