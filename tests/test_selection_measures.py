@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nnn_bench.config.component import Component
-from nnn_bench.measure.selection import model_selection, selection_statistics, swap_rises, swapped, weight_cosine
+from nnn_bench.measure.selection import model_selection, selection_statistics, weight_cosine
+from nnn_bench.measure.swap import swap_rises, swapped
 from nnn_bench.models.build import Builder
 from nnn_bench.models.parts import Port, Projection
 from tests.models import small, tokens

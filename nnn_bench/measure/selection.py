@@ -7,14 +7,15 @@ choices (low sample) is what specialisation looks like; an even use alone proves
 
 `cosine` tells how alike two computations are, as mean over their pairs: of the whole matrices, and of the rows of one unit.
 
-Whether the selectors learned anything is asked by exchange: every choice (or those of one layer) falls on the second best
-computation, with two of them on the other one, and the loss rises by what the choice was worth. Computations that came to be
-interchangeable let it rise little, however even their use.
+`gradient_norm` is what the last step asked of each computation's matrix and of the selector's (Frobenius norms, before clipping):
+a computation that nobody chooses gets none and learns nothing.
+
+What a choice is worth is asked by exchange: `swap.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +24,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Tally:
+    """What `selection_statistics` needs of logits `(..., K, O)`, summed over forward passes: no logits are kept."""
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None
+        self._doubt = torch.zeros((), dtype=torch.float64)
+
+    @property
+    def empty(self) -> bool:
+        return self._counts is None
+
+    def append(self, logits: Tensor) -> None:
+        """Take note of one forward pass. All must have the same K."""
+        shares = logits.float().log_softmax(dim=-2)
+        self._doubt -= (shares.exp() * shares).sum().double().cpu()
+        counts = _counts(logits).cpu()
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def statistics(self) -> dict[str, Any]:
+        """Frequencies and entropies (nats) of all that was noted, at least one forward pass."""
+        assert self._counts is not None, "nothing was chosen"
+        choices = self._counts.sum()
+        frequency = self._counts / choices
+        return {
+            "frequency": frequency.tolist(),
+            "aggregate_entropy": -torch.special.xlogy(frequency, frequency).sum().item(),
+            "sample_entropy": (self._doubt / choices).item(),
+            "maximum_entropy": torch.tensor(float(len(frequency))).log().item(),
+        }
+
+
 @contextmanager
-def watched(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Collect the logits `(..., K, O)` of every selection layer while the block runs: layer name -> one per forward pass."""
+def watched(model: nn.Module) -> Iterator[dict[str, Tally]]:
+    """Tally the logits of every selection layer, by its name, over the forward passes that are made while the block runs."""
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "watch")}
-    seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+    seen = {name: Tally() for name in layers}
     for name, module in layers.items():
         module.watch = seen[name]
     try:
@@ -39,29 +71,48 @@ def watched(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
 def selection_statistics(logits: Tensor) -> dict[str, Any]:
     """Frequencies and entropies (nats) of logits `(..., K, O)`."""
-    K = logits.shape[-2]
-    shares = logits.float().log_softmax(dim=-2)
-    counts = torch.bincount(logits.argmax(dim=-2).flatten(), minlength=K)
-    frequency = counts / counts.sum()
-    return {
-        "frequency": frequency.tolist(),
-        "aggregate_entropy": -torch.special.xlogy(frequency, frequency).sum().item(),
-        "sample_entropy": -(shares.exp() * shares).sum(dim=-2).mean().item(),
-        "maximum_entropy": torch.tensor(float(K)).log().item(),
-    }
+    tally = Tally()
+    tally.append(logits)
+    return tally.statistics()
 
 
 @torch.no_grad()
 def model_selection(model: nn.Module, tokens: Tensor) -> dict[str, dict[str, Any]]:
-    """Statistics of every selection layer of `model` on `tokens (B, T)`; empty for a network that selects nothing."""
+    """Statistics of every selection layer of `model` on `tokens (B, T)`; empty for a network that selects nothing.
+
+    The network is asked in the mode it is in.
+    """
     with watched(model) as seen:
         if seen:
             model(tokens)
+    return layer_statistics(model, seen)
+
+
+def layer_statistics(model: nn.Module, seen: dict[str, Tally], clipped: float = 1.0) -> dict[str, dict[str, Any]]:
+    """What was `watched`, with cosines and gradient norms, of every layer that chose.
+
+    Gradients are those that lie in the parameters; `clipped` is what clipping multiplied them by, which is undone.
+    """
     layers: dict[str, Any] = dict(model.named_modules())
     return {
-        name: selection_statistics(torch.cat(values)) | {"cosine": weight_cosine(layers[name].weight)}
-        for name, values in seen.items()
-        if values
+        name: tally.statistics()
+        | {"cosine": weight_cosine(layers[name].weight), "gradient_norm": gradient_norms(layers[name], clipped)}
+        for name, tally in seen.items()
+        if not tally.empty
+    }
+
+
+@torch.no_grad()
+def gradient_norms(layer: nn.Module, clipped: float = 1.0) -> dict[str, Any]:
+    """Frobenius norms of the gradients that lie in a selection layer, divided by `clipped`.
+
+    `computations` holds one for each matrix of `weight (K, O, I)`, `selector` that of `selector_weight`; each is None where there
+    is no gradient.
+    """
+    computing, selecting = (getattr(layer, name).grad for name in ("weight", "selector_weight"))
+    return {
+        "computations": None if computing is None else (_norms(computing.flatten(1)) / clipped).tolist(),
+        "selector": None if selecting is None else (_norms(selecting.flatten()) / clipped).item(),
     }
 
 
@@ -78,40 +129,14 @@ def weight_cosine(weight: Tensor) -> dict[str, float]:
     return found
 
 
-@contextmanager
-def swapped(model: nn.Module, names: Collection[str] | None = None) -> Iterator[None]:
-    """While the block runs, the selecting layers of these names (all, if none are given) take their second best computation."""
-    layers: list[Any] = [
-        module
-        for name, module in model.named_modules()
-        if hasattr(module, "swapped") and (names is None or name in names)
-    ]
-    for layer in layers:
-        layer.swapped = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.swapped = False
+def _norms(gradient: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float32)
 
 
-@torch.no_grad()
-def swap_rises(model: nn.Module, tokens: Tensor, targets: Tensor) -> dict[str, float]:
-    """By how many nats the mean loss rises when the choices of each layer, by name, are exchanged, and of `all` at once.
-
-    Empty for a network that selects nothing. The network is asked in the mode it is in.
-    """
-
-    def loss() -> float:
-        return F.cross_entropy(model(tokens).flatten(0, 1).float(), targets.flatten()).item()
-
-    layers = [
-        name for name, module in model.named_modules() if hasattr(module, "swapped") and module.weight.shape[0] > 1
-    ]
-    if not layers:
-        return {}
-    plain, rises = loss(), {}
-    for name, chosen in [("all", layers), *((name, [name]) for name in layers)]:
-        with swapped(model, chosen):
-            rises[name] = loss() - plain
-    return rises
+def _counts(logits: Tensor) -> Tensor:
+    """How many choices fall on each computation, `(K,)`; on the first of equal ones. Two are compared faster than searched."""
+    if logits.shape[-2] == 2:
+        first, second = logits.unbind(dim=-2)
+        taken = torch.count_nonzero(second > first)
+        return torch.stack([first.numel() - taken, taken])
+    return torch.bincount(logits.argmax(dim=-2).flatten(), minlength=logits.shape[-2])

@@ -16,6 +16,7 @@ from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.comparison import read_comparison
+from nnn_bench.tracking.measurements import variant_measurements
 from nnn_bench.tracking.publication import Publication, run_publication, variant_publication
 from nnn_bench.tracking.repair import open_repaired
 from nnn_bench.tracking.store import attempt, exclusive, first_line, open_store, unusable, warn
@@ -76,11 +77,13 @@ def rebuild(project: Project, catalog: Catalog) -> bool:
 def _publications(project: Project, comparison: dict[str, Any]) -> list[Publication]:
     """Each variant, then its runs."""
     suite, study = comparison["suite"], comparison["study"]
+    baseline = next(row for row in comparison["variants"] if row["variant"] == comparison["baseline"])
     found = []
     for row in comparison["variants"]:
         parent = f"{suite}/{study}/{row['variant']}"
         children = [run_publication(project, suite, study, key, parent, row["audit"]) for key in row["runs"]]
-        found += [variant_publication(comparison, row, children), *children]
+        measurements = variant_measurements(project, suite, row["runs"][0], baseline["runs"][0])
+        found += [variant_publication(comparison, row, children, measurements), *children]
     return found
 
 

@@ -16,6 +16,7 @@ from nnn_bench.config.files import digest
 from nnn_bench.config.paths import Project
 from nnn_bench.statistics.audits import audit_words
 from nnn_bench.statistics.records import flat, read_object, read_record
+from nnn_bench.tracking.selection_curves import selection_values
 
 POINTS_PER_CURVE = 200
 LONGEST_KEY = 250
@@ -32,7 +33,6 @@ _VALIDATION = {
 _PROGRESS = {"tokens": "progress/tokens", "flops": "progress/flops", "seconds": "time/seconds"}
 _NAMES = {"train": _TRAIN | _PROGRESS, "validation": _VALIDATION, "growth": {"stage": "growth/stage"}}
 _TEST = ("bits_per_byte", "loss", "all_positions_bits_per_byte", "all_positions_loss")
-_ENTROPIES = ("aggregate_entropy", "sample_entropy", "maximum_entropy")
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,13 @@ def run_publication(
     )
 
 
-def variant_publication(comparison: dict[str, Any], row: dict[str, Any], children: list[Publication]) -> Publication:
-    """The parent of a variant's runs: what all its seeds say together."""
+def variant_publication(
+    comparison: dict[str, Any],
+    row: dict[str, Any],
+    children: list[Publication],
+    measurements: dict[str, float | None],
+) -> Publication:
+    """The parent of a variant's runs: what all its seeds say together, and the `measurements`, metrics of the variant itself."""
     suite, study = comparison["suite"], comparison["study"]
     ended = max(child.ended for child in children)
     difference = row["difference"] or {}
@@ -116,18 +121,24 @@ def variant_publication(comparison: dict[str, Any], row: dict[str, Any], childre
         "comparison/difference_low": difference_low,
         "comparison/difference_high": difference_high,
         "comparison/difference_p": difference.get("p"),
+        "comparison/difference_p_holm": difference.get("p_holm"),
         "comparison/seeds_ok": row["statuses"].count("ok"),
         "comparison/seeds": len(row["seeds"]),
         "time/seconds": row["seconds_mean"],
+        **measurements,
     }
     parts = {"variant": row["variant"], "budget": comparison["budget"], "baseline": comparison["baseline"]}
-    parts["conclusive"] = _truth(comparison["conclusive"])
+    parts |= {
+        "conclusive": _truth(comparison["conclusive"]),
+        "verdict": row.get("verdict"),
+        "reason": row.get("reason"),
+    }
     parts |= _audit_parts(row["audit"])
     return Publication(
         key=f"{suite}/{study}/{row['variant']}",
         kind="variant",
         name=f"{row['variant']} ({suite}, {len(row['seeds'])} seeds)",
-        content=digest([comparison["baseline"], comparison["conclusive"], row]),
+        content=digest([comparison["baseline"], comparison["conclusive"], row, measurements]),
         started=min(child.started for child in children),
         ended=ended,
         finished=True,
@@ -161,12 +172,8 @@ def _row_values(row: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
     yield from ((key, row.get(name)) for name, key in _NAMES[row["kind"]].items())
     if row["kind"] == "growth" and None not in (row["loss_before"], row["loss_after"]):
         yield "growth/loss_change", row["loss_after"] - row["loss_before"]
-    for layer, statistics in (row.get("selection") or {}).items():
-        prefix = f"selection/{_metric_name(layer)}"
-        yield from ((f"{prefix}/{name}", statistics.get(name)) for name in _ENTROPIES)
-        if statistics.get("frequency"):
-            yield f"{prefix}/least_frequency", min(statistics["frequency"])
-            yield f"{prefix}/largest_frequency", max(statistics["frequency"])
+    for layer, name, value in selection_values(row):
+        yield f"selection/{_metric_name(layer)}/{name}", value
 
 
 def _finals(result: dict[str, Any]) -> Iterator[Point]:

@@ -20,8 +20,12 @@ def result_of(
     test: dict[str, Any] | None,
     samples: list[dict[str, Any]],
     weights: dict[str, Any],
+    selection: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `result.json`; `last` is a row as records have them, with the totals of the run."""
+    """The content of `result.json`; `last` is a row as records have them, with the totals of the run.
+
+    `selection` holds the last statistics of each of the `layers` that select and the `swap_rises` (None: nothing selects).
+    """
     return {
         "run_key": configuration.run_key,
         "fingerprint": fingerprint,
@@ -41,6 +45,7 @@ def result_of(
         "test": test,
         "samples": samples,
         "weights": weights,
+        "selection": selection,
         "receipt": configuration.receipt,
         "environment": environment.facts(),
     }

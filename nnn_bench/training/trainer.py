@@ -24,11 +24,11 @@ from nnn_bench.data.batches import MASKED, ScoredWindows
 from nnn_bench.data.objectives import evaluation_windows, training_batches
 from nnn_bench.data.store import TokenStore
 from nnn_bench.measure.density import density_curve
-from nnn_bench.measure.selection import model_selection
 from nnn_bench.measure.ternary import model_occupancy
 from nnn_bench.models.build import build
 from nnn_bench.models.language_model import LanguageModel
 from nnn_bench.training.checkpoint import Progress, clear_damaged, newest_checkpoint, save_checkpoint
+from nnn_bench.training.choices import last_look, look_at_choices
 from nnn_bench.training.configuration import RunConfiguration
 from nnn_bench.training.environment import Environment, set_up
 from nnn_bench.training.evaluation import evaluate, nats
@@ -156,7 +156,7 @@ class _Run:
             if progress.step in evaluate_at:
                 clock.stop()
                 progress.seconds = clock.seconds
-                validation = self._validate()
+                validation = self._validate(norm.item())
                 if not math.isfinite(validation["loss"]):
                     return self._finish("diverged", None, None)
                 if isinstance(schedule, PlateauSchedule):
@@ -229,12 +229,18 @@ class _Run:
         rate = self.stepper.rate(self.progress.step - 1)
         self.directory.append({**self._row("train"), "loss": loss, "learning_rate": rate, "gradient_norm": norm})
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self, norm: float) -> dict[str, Any]:
+        """Score and record. `norm` is that of the last step's gradients before clipping; they still lie in the parameters."""
         scores = self._evaluated(self.validation)
-        inputs, _ = next(iter(self.validation.chunks(16)))
-        selection = model_selection(self.model, inputs.to(self.environment.device))
-        shown = {key: scores[key] for key in ("loss", "bits_per_byte", "all_positions_loss")}
-        self.directory.append({**self._row("validation"), **shown, **({"selection": selection} if selection else {})})
+        row = {
+            **self._row("validation"),
+            **{key: scores[key] for key in ("loss", "bits_per_byte", "all_positions_loss")},
+        }
+        if self.configuration.purpose == "run":  # a trial is asked for its loss alone
+            clipped = min(1.0, self.configuration.training.clip / (norm + 1e-6))  # what torch's clipping multiplies by
+            last = self.progress.step == self.configuration.steps
+            row |= look_at_choices(self.model, self.validation, self.environment, clipped, each=last)
+        self.directory.append(row)
         return scores
 
     def _finish(self, status: str, validation: dict[str, Any] | None, test: dict[str, Any] | None) -> dict[str, Any]:
@@ -249,6 +255,7 @@ class _Run:
             test=test,
             samples=self._samples() if test is not None else [],
             weights=self._weights() if test is not None else {"density": {}, "ternary": {}},
+            selection=last_look(self.directory.record),
         )
         self.directory.write_result(result)
         return result
