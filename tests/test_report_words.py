@@ -11,11 +11,13 @@ from nnn_bench.report.audits import audit_rows
 from nnn_bench.report.collect import RunView, StudyView, VariantView
 from nnn_bench.report.figure_style import themed, variant_line
 from nnn_bench.report.figures import along
-from nnn_bench.report.finding import difference_words, findings, warning
+from nnn_bench.report.finding import findings, warning
 from nnn_bench.report.page import TEMPLATES
-from nnn_bench.report.tables import markdown_text
+from nnn_bench.report.shown import markdown_text
 from nnn_bench.report.target import target_equalities, target_note, target_title
+from nnn_bench.report.verdicts import verdict_words
 from nnn_bench.statistics.records import flat
+from nnn_bench.statistics.verdict import verdict
 
 
 def _variant(
@@ -28,13 +30,23 @@ def _variant(
     findings = [{"gate": "untrained", "test": test, "passed": False, "saw": "it"} for test in failed]
     row = {"mean": mean, "interval": None, "difference": difference, "statuses": list(statuses)}
     row |= {"quarantined": bool(failed), "audit": {"passed": not failed, "failed": list(failed), "findings": findings}}
+    found = verdict({**row, "matched": True}, baseline=difference is None)
+    row |= {"verdict": found.word, "reason": found.reason}
     runs = [RunView(f"k/{i}", i, status, mean, {}, {}, [], [], []) for i, status in enumerate(statuses)]
     return VariantView(name, "", "", 0, name == "gpt2", row, runs)
 
 
 def _difference(low: float | None, high: float | None) -> dict:
     interval = None if low is None or high is None else [low, high]
-    return {"mean": ((low or 0.0) + (high or 0.0)) / 2, "interval": interval, "p": 0.01, "seeds": [0, 1]}
+    decides = interval is not None and (interval[0] > 0 or interval[1] < 0)
+    p, seeds = (None, [0]) if interval is None else (0.01 if decides else 0.4, [0, 1])
+    found = {"mean": ((low or 0.0) + (high or 0.0)) / 2, "interval": interval, "p": p, "p_holm": p, "seeds": seeds}
+    found |= {
+        "equivalence": {"margin": 0.024, "p": 0.6, "p_holm": 0.6},
+        "seeds_needed": 14,
+        "values": [0.0] * len(seeds),
+    }
+    return found
 
 
 def _study(
@@ -42,7 +54,7 @@ def _study(
 ) -> StudyView:
     ladder = {"floor_order": 3, "orders": [{"order": 3, "bits_per_byte": 3.0}]}
     comparison = {"ladder": ladder, "conclusive": conclusive, "dataset": "plays", "baseline": baseline.name}
-    comparison |= {"ahead": ahead, "objective": objective}
+    comparison |= {"ahead": ahead, "objective": objective, "budget": "tokens"}
     return StudyView("language", comparison, [baseline, *others], [])
 
 
@@ -51,24 +63,55 @@ def _study(
     [
         (_difference(0.01, 0.2), "worse"),
         (_difference(-0.2, -0.01), "better"),
-        (_difference(-0.1, 0.1), "not told apart"),
-        (_difference(0.0, 0.1), "not told apart"),
-        (_difference(None, None), "one pair"),
-        (_difference(None, None) | {"mean": None}, "no pair"),
+        (_difference(-0.1, 0.1), "no evidence"),
+        (_difference(-0.1, 0.1) | {"equivalence": {"margin": 0.2, "p": 0.01, "p_holm": 0.01}}, "equivalent"),
+        (_difference(0.01, 0.2) | {"p_holm": 0.06}, "no evidence"),
+        (_difference(None, None), "no evidence"),
         (None, "baseline"),
     ],
 )
-def test_better_and_worse_need_an_interval_without_zero(difference: dict | None, words: str) -> None:
+def test_the_verdict_is_that_of_the_comparison(difference: dict | None, words: str) -> None:
     variant = _variant("gpt2" if difference is None else "x", 2.0, difference)
-    study = _study(_variant("gpt2", 2.5, None), variant)
-    assert difference_words(study, variant) == words
-    study.comparison["conclusive"] = False
-    assert difference_words(study, variant) == "no conclusion"
+    assert verdict_words(variant) == words
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (
+            _difference(-0.1, 0.1),
+            "no evidence that x differs from gpt2, nor that it is equivalent (paired difference 0.000 [−0.100, +0.100], "
+            "Holm p 0.400); a difference of this size asks for 14 seeds.",
+        ),
+        (
+            _difference(-0.1, 0.1) | {"equivalence": {"margin": 0.2, "p": 0.01, "p_holm": 0.01}},
+            "x is equivalent to gpt2: the paired difference, 0.000 [−0.100, +0.100], is within the margin of 0.200.",
+        ),
+        (
+            _difference(0.01, 0.03) | {"equivalence": {"margin": 0.2, "p": 0.01, "p_holm": 0.01}},
+            "x is worse by 0.020 bits per byte (paired 95 % interval [+0.010, +0.030], Holm p 0.010), "
+            "yet within the margin of 0.200.",
+        ),
+    ],
+)
+def test_a_verdict_is_a_sentence(difference: dict, said: str) -> None:
+    assert findings(_study(_variant("gpt2", 2.5, None), _variant("x", 2.5, difference)))[1] == said
+
+
+def test_a_lost_seed_is_said_before_any_difference() -> None:
+    lost = _variant("x", 2.6, _difference(0.1, 0.2), statuses=("ok", "ok", "diverged"))
+    told = findings(_study(_variant("gpt2", 2.5, None), lost))[1]
+    assert (
+        told
+        == "x is unstable: 1 of its 3 seeds diverged; over the others it differs from gpt2 by +0.150 [+0.100, +0.200]."
+    )
 
 
 def test_lower_is_better_in_the_sentence_too() -> None:
     study = _study(_variant("gpt2", 2.5, None), _variant("good", 2.3, _difference(-0.25, -0.15)))
-    assert "good is better by 0.200 bits per byte (paired 95 % interval [−0.250, −0.150])." in " ".join(findings(study))
+    assert "good is better by 0.200 bits per byte (paired 95 % interval [−0.250, −0.150], Holm p 0.010)." in " ".join(
+        findings(study)
+    )
     assert "0.500 below the trigram floor of 3.000" in " ".join(findings(study))
     assert warning(study) is None
 
@@ -98,7 +141,7 @@ def test_a_quarantined_variant_is_never_better() -> None:
     leak = _variant("leak", 0.3, None, failed=("future_tokens", "future_gradient", "position", "new_test"))
     study = _study(_variant("gpt2", 2.5, None), leak, _variant("poor", 2.8, _difference(0.2, 0.4)))
     assert [variant.name for variant in study.challengers] == ["poor", "leak"]
-    assert difference_words(study, leak) == "quarantined: future_tokens, future_gradient, position, new_test"
+    assert verdict_words(leak) == "quarantined: future_tokens, future_gradient, position, new_test"
     told = findings(study)
     assert told[-1] == (
         "leak is quarantined and not ranked: it sees the future (future_tokens, future_gradient); its loss has a cliff along "
@@ -116,7 +159,7 @@ def test_nothing_is_concluded_from_a_quarantined_baseline() -> None:
     assert told.startswith(
         "Nothing may be concluded: the baseline gpt2 is quarantined, because it mixes the rows of a batch"
     )
-    assert difference_words(study, other) == "no conclusion"
+    assert "good differs by −0.500 [−0.600, −0.400]." in findings(study)
     assert "gpt2 is quarantined and not ranked: it mixes the rows of a batch (batch_rows)." in " ".join(findings(study))
     assert "better" not in " ".join(findings(study))
 

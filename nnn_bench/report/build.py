@@ -26,7 +26,7 @@ def write_report(project: Project, catalog: Catalog, suite: str) -> Path:
     from nnn_bench.report.page import html_page, markdown_page
 
     tables = csv_tables(view)
-    drawings = {study.name: draw_all(study) for study in view.studies}
+    drawings = {study.name: draw_all(view, study) for study in view.studies}
     files = {f"tables/{name}": text for name, text in tables.items()}
     files |= {f"figures/{drawing.name}.svg": drawing.svg for drawn in drawings.values() for drawing in drawn}
     files["index.html"] = html_page(view, drawings, sorted(tables))

@@ -1,4 +1,4 @@
-"""Everything a report shows, read once: comparisons, and the runs they name.
+"""Everything a report shows, read once: comparisons, the runs they name, and what was found out before those could be planned.
 
 Nothing is computed here that a comparison already says; nothing is left out because it looks bad.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnn_bench.config.catalog import Catalog
+from nnn_bench.config.expansion import study_specs
 from nnn_bench.config.paths import Project
+from nnn_bench.report.found import alike, read_measured, read_rates
 from nnn_bench.statistics.comparison import read_comparison
 from nnn_bench.statistics.records import read_object, read_record
 
@@ -36,7 +38,11 @@ class RunView:
 
 @dataclass(frozen=True)
 class VariantView:
-    """One variant of a study. `place` is its position in the study, which fixes its colour; `row` is the comparison's."""
+    """One variant of a study. `place` is its position in the study, which fixes its colour; `row` is the comparison's.
+
+    `rates` is the ledger of its learning rates, `measured` what the speed lane and the inference card found; None where there
+    is none.
+    """
 
     name: str
     summary: str
@@ -45,6 +51,8 @@ class VariantView:
     is_baseline: bool
     row: dict[str, Any]
     runs: list[RunView]
+    rates: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
 
     @property
     def mean(self) -> float | None:
@@ -111,6 +119,7 @@ class StudyView:
     comparison: dict[str, Any]
     variants: list[VariantView]
     outside: list[VariantView]  # only their text was matched: in a table of their own
+    alike: str = ""  # the same for studies that differ in their budget alone
 
     @property
     def baseline(self) -> VariantView:
@@ -152,6 +161,21 @@ class StudyView:
         return str(self.comparison["objective"])
 
     @property
+    def budget(self) -> str:
+        """What is equal beside body parameters: `tokens`, `flops` or `time`."""
+        return str(self.comparison["budget"])
+
+    @property
+    def searched(self) -> list[VariantView]:
+        """The variants whose learning rate was searched for."""
+        return [variant for variant in self.variants if variant.rates]
+
+    @property
+    def timed(self) -> list[VariantView]:
+        """The variants that were measured alone on the machine."""
+        return [variant for variant in self.variants if variant.measured]
+
+    @property
     def floor(self) -> float:
         """Bits per byte of the n-gram of the floor's order."""
         ladder = self.comparison["ladder"]
@@ -167,15 +191,30 @@ class SuiteView:
     summary: str
     studies: list[StudyView]
 
+    def siblings(self, study: StudyView) -> list[StudyView]:
+        """The studies that differ from this one in their budget alone, itself among them."""
+        return [other for other in self.studies if other.alike == study.alike]
+
+    def shown_by(self, study: StudyView, part: str) -> StudyView:
+        """The first study whose `rates` or `measured` are those of this one: what several share is shown once."""
+        own = {variant.name: getattr(variant, part) for variant in study.variants}
+        return next(
+            other
+            for other in self.studies
+            if {variant.name: getattr(variant, part) for variant in other.variants} == own
+        )
+
 
 def collect(project: Project, catalog: Catalog, suite: str) -> SuiteView:
     """Read all studies of a suite; `UserError` names the first comparison or run that is missing, and the mend."""
     asked = catalog.suite(suite)
-    return SuiteView(suite, asked.summary, [_study(project, suite, study) for study in asked.studies])
+    return SuiteView(suite, asked.summary, [_study(project, catalog, suite, study) for study in asked.studies])
 
 
-def _study(project: Project, suite: str, study: str) -> StudyView:
+def _study(project: Project, catalog: Catalog, suite: str, study: str) -> StudyView:
     comparison = read_comparison(project, suite, study)
+    specs = study_specs(catalog, suite, study)
+    baseline = specs[catalog.study(study).baseline]
     variants = [
         VariantView(
             name=row["variant"],
@@ -188,11 +227,14 @@ def _study(project: Project, suite: str, study: str) -> StudyView:
                 _run(project, key, value, f"nnn-bench run {suite} {row['variant']}")
                 for key, value in zip(row["runs"], row["values"], strict=True)
             ],
+            rates=read_rates(project, suite, specs.get(row["variant"])),
+            measured=read_measured(project, suite, specs.get(row["variant"]), baseline),
         )
         for place, row in enumerate(_baseline_first(comparison))
     ]
     matched = [variant for variant in variants if variant.row.get("matched", True)]
-    return StudyView(study, comparison, matched, [variant for variant in variants if variant not in matched])
+    outside = [variant for variant in variants if variant not in matched]
+    return StudyView(study, comparison, matched, outside, alike(catalog, study))
 
 
 def _baseline_first(comparison: dict[str, Any]) -> list[dict[str, Any]]:

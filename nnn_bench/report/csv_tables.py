@@ -5,16 +5,39 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from nnn_bench.report import budgets, figure_pareto, inference, measurements, shape, tuning
 from nnn_bench.report.collect import RunView, StudyView, SuiteView, VariantView
 from nnn_bench.report.headline import COLUMNS
 from nnn_bench.report.outside import COLUMNS as OUTSIDE_COLUMNS
 from nnn_bench.report.outside import outside_rows
-from nnn_bench.report.tables import ENTROPIES, Cell, final_score, headline_rows, truth
+from nnn_bench.report.shown import Cell
+from nnn_bench.report.tables import ENTROPIES, final_score, headline_rows, truth
 from nnn_bench.statistics.records import flat
 
-_DIFFERENCES = ["variant", "baseline", "difference", "low", "high", "p", "pairs", "missing_pairs", "by_seed"]
+_DIFFERENCES = [
+    "variant",
+    "baseline",
+    "verdict",
+    "reason",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "p_sign_flip",
+    "margin",
+]
+_DIFFERENCES += [
+    "p_equivalence",
+    "p_equivalence_holm",
+    "correlation",
+    "seeds_needed",
+    "seeds_needed_for_noise_floor",
+    "pairs",
+]
+_DIFFERENCES += ["missing_pairs", "noise_floor", "by_seed"]
 _RUNS = ["variant", "seed", "status", "bits_per_byte", "nats_per_token", "validation_bits_per_byte", "steps"]
 _RUNS += ["tokens", "flops", "training_seconds", "fingerprint", "run"]
 _CURVES = ["variant", "seed", "step", "tokens", "flops", "seconds", "validation_loss", "validation_bits_per_byte"]
@@ -25,7 +48,7 @@ _SELECTION = ["variant", "seed", "step", "layer", *ENTROPIES, "frequency"]
 
 def csv_tables(suite: SuiteView) -> dict[str, str]:
     """File name -> CSV text, with every number as precise as it was read."""
-    makers = {
+    makers: dict[str, tuple[list[str], Callable[[StudyView], Iterable[list[Cell]]]]] = {
         "headline.csv": (COLUMNS, headline_rows),
         "differences.csv": (_DIFFERENCES, _difference_rows),
         "audits.csv": (_AUDITS, _audit_rows),
@@ -36,23 +59,37 @@ def csv_tables(suite: SuiteView) -> dict[str, str]:
         "selection.csv": (_SELECTION, _selection_rows),
         "receipts.csv": (["variant", "field", "value"], _receipt_rows),
         "outside.csv": (OUTSIDE_COLUMNS, outside_rows),
+        "sources_columns.csv": (shape.COLUMNS, shape.sources_rows),
+        "pareto.csv": (figure_pareto.COLUMNS, figure_pareto.front_rows),
     }
-    return {
+    if any(study.searched for study in suite.studies):
+        makers["rates.csv"] = (tuning.COLUMNS, tuning.trial_rows)
+    if any(study.timed for study in suite.studies):
+        makers["speed.csv"] = (measurements.COLUMNS, measurements.training_rows)
+        makers["inference.csv"] = (inference.COLUMNS, inference.inference_rows)
+    tables = {
         name: _csv(["study", *headers], ([study.name, *row] for study in suite.studies for row in rows(study)))
         for name, (headers, rows) in makers.items()
     }
+    if side_by_side := budgets.budget_rows(suite):
+        tables["budgets.csv"] = _csv(budgets.COLUMNS, side_by_side)
+    return tables
 
 
 def _difference_rows(study: StudyView) -> Iterator[list[Cell]]:
+    floor = study.comparison["noise_floor"]
     for variant in study.challengers:
-        found, baseline = variant.difference, study.comparison["baseline"]
+        found, row = variant.difference, variant.row
+        told = [variant.name, study.comparison["baseline"], row["verdict"], row["reason"]]
         if found is None:  # quarantined: compared with nothing
-            yield [variant.name, baseline, *[None] * (len(_DIFFERENCES) - 2)]
+            yield told + [None] * (len(_DIFFERENCES) - len(told))
             continue
         low, high = found["interval"] or (None, None)
+        equal, pairs = found["equivalence"], len(found["seeds"])
+        tests = [found["p"], found["p_holm"], found["p_sign_flip"], equal["margin"], equal["p"], equal["p_holm"]]
+        power = [found[name] for name in ("correlation", "seeds_needed", "seeds_needed_for_noise_floor")]
         by_seed = json.dumps(dict(zip(found["seeds"], found["values"], strict=True)))
-        pairs = len(found["seeds"])
-        yield [variant.name, baseline, found["mean"], low, high, found["p"], pairs, len(variant.runs) - pairs, by_seed]
+        yield [*told, found["mean"], low, high, *tests, *power, pairs, len(variant.runs) - pairs, floor, by_seed]
 
 
 def _audit_rows(study: StudyView) -> Iterator[list[Cell]]:
@@ -110,7 +147,7 @@ def _each_run(study: StudyView) -> Iterator[tuple[VariantView, RunView]]:
     return ((variant, run) for variant in study.everything for run in variant.runs)
 
 
-def _csv(headers: list[str], rows: Iterator[list[Cell]]) -> str:
+def _csv(headers: list[str], rows: Iterable[list[Cell]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)

@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import blended_transform_factory
 
-from nnn_bench.report.collect import StudyView, VariantView
+from nnn_bench.report.collect import StudyView, SuiteView, VariantView
+from nnn_bench.report.figure_pareto import draw_fronts
 from nnn_bench.report.figure_selection import entropies
+from nnn_bench.report.figure_speed import draw_speed
 from nnn_bench.report.figure_standing import BITS, forest, placement
 from nnn_bench.report.figure_style import (
     DASHED,
@@ -33,6 +35,8 @@ from nnn_bench.report.figure_style import (
     variant_color,
     variant_line,
 )
+from nnn_bench.report.figure_tuning import sensitivity
+from nnn_bench.report.measurements import step_seconds
 from nnn_bench.report.numbers import fixed, scaled
 from nnn_bench.statistics.paired import estimate
 
@@ -41,8 +45,8 @@ _MOST_POINTS = 128  # of a line along the window
 _ROOM = 0.6  # how far a quarantined line may stretch a scale, as a share of what the others take
 
 
-def draw_all(study: StudyView) -> list[Drawing]:
-    """Every figure this study has data for, in reading order."""
+def draw_all(suite: SuiteView, study: StudyView) -> list[Drawing]:
+    """Every figure this study has data for, in reading order, but for those that an earlier study shows."""
     drawings = [placement(study)]
     if any(variant.difference for variant in study.challengers):
         drawings.append(forest(study))
@@ -50,11 +54,17 @@ def draw_all(study: StudyView) -> list[Drawing]:
         drawings += [curve(study, *axis) for axis in _AXES]
     if any(variant.finished for variant in study.variants):
         drawings += [positions(study), window(study)]
+    drawings += draw_fronts(study)
+    if study.timed and suite.shown_by(study, "measured") is study:
+        drawings += draw_speed(study)
+    if study.searched and suite.shown_by(study, "rates") is study:
+        drawings.append(sensitivity(study))
     return drawings + entropies(study)
 
 
 def curve(study: StudyView, key: str, label: str, title: str, note: str) -> Drawing:
     """Validation bits per byte over `key` of the record."""
+    alone = key == "seconds" and len(study.timed) == len(study.variants)
     grown = any(run.growth for variant in study.variants for run in variant.finished)
     lost = any(run.validation and not run.finished for variant in study.variants for run in variant.runs)
     names = [*_labels(study), *["growth"] * grown, *[_LOST] * lost]
@@ -63,12 +73,14 @@ def curve(study: StudyView, key: str, label: str, title: str, note: str) -> Draw
         for variant in _ranked_first(axes, study):
             finished = [run.validation for run in variant.finished if run.validation]
             if finished:
-                x = np.mean([[row[key] for row in rows] for rows in finished], axis=0)
+                x = np.mean([_places(study, variant, rows, key) for rows in finished], axis=0)
                 mean = _band(axes, x, [[row["bits_per_byte"] for row in rows] for rows in finished], variant)
-                _growth_ticks(axes, key, variant, x, mean)
+                grew = sorted({place for run in variant.finished for place in _places(study, variant, run.growth, key)})
+                _growth_ticks(axes, grew, variant, x, mean)
             for run in variant.runs:
                 if not run.finished and run.validation:
-                    _lost(axes, [r[key] for r in run.validation], [r["bits_per_byte"] for r in run.validation], variant)
+                    reached = _places(study, variant, run.validation, key)
+                    _lost(axes, reached, [row["bits_per_byte"] for row in run.validation], variant)
         if grown:
             axes.plot([], [], "|", color=MUTED, markersize=9, markeredgewidth=1.6, label="growth")
         short_numbers(axes)
@@ -79,6 +91,12 @@ def curve(study: StudyView, key: str, label: str, title: str, note: str) -> Draw
         )
         said = "; ".join(f"{name} ends at {fixed(estimate(values).mean)}" for name, values in ends if values)
         drawing = svg(figure, f"{study.name}-curve-{key}", title, f"Validation {BITS} over {label}: {said}.")
+    if key == "seconds":
+        note += (
+            " Steps times the step time measured alone on the machine."
+            if alone
+            else " Indicative: runs shared the machine."
+        )
     note += " Upright ticks mark growth to the next stage." if grown else ""
     return Drawing("learning", f"{study.name}-curve-{key}", title, note + _hollow(study), drawing)
 
@@ -140,7 +158,7 @@ _SHARED = "Mean over finished seeds with its 95 % t interval; dashed, the trigra
 _AXES = (
     ("tokens", "predicted tokens", "Learning from the same text", _SHARED),
     ("flops", "training FLOPs", "Learning from the same arithmetic", _SHARED),
-    ("seconds", "training seconds", "Learning in the same time", f"{_SHARED} Indicative: runs shared the machine."),
+    ("seconds", "training seconds", "Learning in the same time", _SHARED),
 )
 
 
@@ -175,9 +193,14 @@ def _band(axes: Axes, x: Any, by_seed: list[list[float]], variant: VariantView) 
     return mean
 
 
-def _growth_ticks(axes: Axes, key: str, variant: VariantView, x: Any, mean: Any) -> None:
-    """An upright tick on the mean line wherever a finished run entered its next stage."""
-    places = sorted({row[key] for run in variant.finished for row in run.growth})
+def _places(study: StudyView, variant: VariantView, rows: list[dict[str, Any]], key: str) -> list[float]:
+    """Where rows of a record stand on the axis `key`; seconds are steps at the pace measured alone, where all were measured."""
+    step = step_seconds(study, variant) if key == "seconds" and len(study.timed) == len(study.variants) else None
+    return [row[key] if step is None else row["step"] * step for row in rows]
+
+
+def _growth_ticks(axes: Axes, places: list[float], variant: VariantView, x: Any, mean: Any) -> None:
+    """An upright tick on the mean line at each place where a finished run entered its next stage."""
     color = variant_color(variant.place)
     axes.plot(places, np.interp(places, x, mean), "|", color=color, markersize=11, markeredgewidth=1.6, zorder=4)
 

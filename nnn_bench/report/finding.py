@@ -1,26 +1,29 @@
 """What the numbers say, in plain sentences, and what was made equal before they were taken.
 
-A difference is called better or worse only when its 95 % interval leaves out zero; the sentence about the floor, and
-the warning that nothing may be concluded, come from the numbers too. A variant that failed an audit is said to be
-quarantined, by which test, and nothing else.
+Verdicts are the comparison's; the sentence about the floor, and the warning that nothing may be concluded, come from the numbers
+too. A variant that failed an audit is said to be quarantined, by which test, and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from nnn_bench.report.audits import quarantine_reason, quarantine_tests
+from nnn_bench.report.audits import quarantine_reason
 from nnn_bench.report.collect import StudyView, VariantView
-from nnn_bench.report.numbers import fixed, interval, percent, power, signed, signed_interval, whole
+from nnn_bench.report.numbers import fixed, interval, percent, power, whole
 from nnn_bench.report.target import distance, target_equalities
+from nnn_bench.report.verdicts import quarantine_sentence, variant_sentence
 
 _METRIC = "bits per byte"
 
 
 def findings(study: StudyView) -> list[str]:
     """A sentence each: where the baseline stands, then every variant against it, those in quarantine last."""
-    held = [_quarantine(study.baseline)] if study.baseline.quarantined else []
-    return [_baseline_sentence(study), *held, *(_variant_sentence(study, variant) for variant in study.challengers)]
+    held = [quarantine_sentence(study.baseline)] if study.baseline.quarantined else []
+    barred = warning(study) is not None
+    told = (variant_sentence(study, variant, barred=barred) for variant in study.challengers)
+    return [_baseline_sentence(study), *held, *told]
 
 
 def warning(study: StudyView) -> str | None:
@@ -49,37 +52,82 @@ def warning(study: StudyView) -> str | None:
 def equalities(study: StudyView) -> list[tuple[str, str]]:
     """What is the same for every variant, as (name, value)."""
     receipts = [variant.receipt for variant in study.variants]
-    first = receipts[0]
+    first = study.baseline.receipt
     residual = max(abs(receipt["residual"]) for receipt in receipts)
-    windows = f"{whole(first['steps'])} steps of {whole(first['batch'])} windows × {whole(first['context'])} tokens"
+    size = f"{whole(first['batch'])} windows × {whole(first['context'])} tokens"
+    same = "a seed gives every variant the same ones in the same order"
+    batches = (
+        f"{whole(first['steps'])} steps of {size}; {same}"
+        if study.budget == "tokens"
+        else f"{size} in each step; {same}, as far as each goes"
+    )
     scored = next((run.result["test"]["tokens"] for v in study.variants for run in v.finished), None)
     return [
         *target_equalities(study),
         ("Body parameters", f"{whole(first['target_body_parameters'])}, met within {percent(residual)}"),
-        (
-            "Training tokens",
-            f"{whole(first['tokens'])} {'predicted' if study.objective == 'next' else 'read'} by each run",
-        ),
-        ("Batches", f"{windows}; a seed gives every variant the same ones in the same order"),
+        _budget_equality(study),
+        ("Batches", batches),
         ("Test", f"the same {whole(scored)} tokens with the same context, scored once, after training"),
+        *_rate_equality(study),
     ]
 
 
 def inequalities(study: StudyView) -> str:
     """What could not be made equal at the same time."""
-    costs = {variant.name: variant.training_flops for variant in study.variants}
-    low, high = min(costs, key=lambda name: costs[name]), max(costs, key=lambda name: costs[name])
-    rest = {
-        variant.name: variant.receipt["parameters"]["total"] - variant.receipt["parameters"]["body"]
-        for variant in study.variants
-    }
-    fewest, most = min(rest, key=lambda name: rest[name]), max(rest, key=lambda name: rest[name])
-    return (
-        f"Not equal: the arithmetic a run costs, from {power(costs[low])} FLOPs ({low}) "
-        f"to {power(costs[high])} ({high}); what stands beside the body, lookup tables and the map to the vocabulary, "
-        f"from {whole(rest[fewest])} parameters ({fewest}) to {whole(rest[most])} ({most}); and the learning rate, which each "
-        "variant's configuration sets."
-    )
+    told = [] if study.budget == "flops" else _differs(study, "the arithmetic a run costs", _flops, power, "FLOPs")
+    if study.budget != "tokens":
+        told += _differs(study, "the text a run sees", lambda v: float(v.receipt["tokens"]), whole, "tokens")
+    beside = "what stands beside the body, lookup tables and the map to the vocabulary"
+    told += _differs(study, beside, _beside_body, whole, "parameters")
+    searched = "chosen for each by trials" if study.searched else "which each variant's configuration sets"
+    return f"Not equal: {'; '.join([*told, f'the learning rate, {searched}'])}."
+
+
+def _budget_equality(study: StudyView) -> tuple[str, str]:
+    """What the budget makes equal. Under FLOPs and time it is what the baseline spends on the suite's tokens."""
+    first = study.baseline.receipt
+    if study.budget == "tokens":
+        return (
+            "Training tokens",
+            f"{whole(first['tokens'])} {'predicted' if study.objective == 'next' else 'read'} by each run",
+        )
+    met = [v.receipt["met"] for v in study.variants if not v.is_baseline]
+    name = study.baseline.name
+    if not met:
+        return "Budget", f"what {name} spends"
+    within = percent(max(abs(one["residual"]) for one in met))
+    if study.budget == "flops":
+        return "Training FLOPs", f"{power(met[0]['amount'])} for each run, as {name} spends, met within {within}"
+    seconds = f"{fixed(met[0]['amount'], 1)} s for each run, as {name} takes"
+    return "Training time", f"{seconds} by step times measured alone on the machine, met within {within}"
+
+
+def _rate_equality(study: StudyView) -> list[tuple[str, str]]:
+    counts = sorted({len((variant.rates or {})["trials"]) for variant in study.searched})
+    if not counts:
+        return []
+    told = f"{counts[0]}" if len(counts) == 1 else f"not equal: {counts[0]} to {counts[-1]}"
+    return [("Learning-rate trials", f"{told} for each variant, on validation data")]
+
+
+def _flops(variant: VariantView) -> float:
+    return variant.training_flops
+
+
+def _beside_body(variant: VariantView) -> float:
+    count = variant.receipt["parameters"]
+    return float(count["total"] - count["body"])
+
+
+def _differs(
+    study: StudyView, what: str, value: Callable[[VariantView], float], shown: Callable[[float | None], str], unit: str
+) -> list[str]:
+    """`what, from 3 unit (one) to 7 (other)`: the smallest and the largest of a number; nothing where all have the same."""
+    values = {variant.name: value(variant) for variant in study.variants}
+    low, high = min(values, key=lambda name: values[name]), max(values, key=lambda name: values[name])
+    if values[low] == values[high]:
+        return []
+    return [f"{what}, from {shown(values[low])} {unit} ({low}) to {shown(values[high])} ({high})"]
 
 
 def limits(study: StudyView) -> list[str]:
@@ -100,31 +148,25 @@ def limits(study: StudyView) -> list[str]:
         ),
         "An audit that passes has found no fault with the tests named above; it cannot prove that there is none. The audit "
         "of random tokens and those before training look at one initialisation.",
-        "Not measured in this suite: other learning rates; each variant was trained with the one its configuration names.",
-        "Not measured in this suite: speed, latency and memory on an otherwise idle machine. Seconds and milliseconds "
-        "shown here were taken while runs shared it.",
-        f"One data set ({study.comparison['dataset']}), one size and one budget: nothing here says how differences grow or "
-        "shrink with any of them.",
+        _RATES if study.searched else _NO_RATES,
+        *([] if study.timed else [_NO_TIMES]),
+        f"One data set ({study.comparison['dataset']}), one size and one amount of training: nothing here says how differences "
+        "grow or shrink with any of them.",
         "Seeds vary initialisation and the order of batches; the text and its splits are the same for all, so intervals "
         "say nothing about other texts.",
     ]
 
 
-def difference_words(study: StudyView, variant: VariantView) -> str:
-    """`better`, `worse`, or why neither can be said; for tables."""
-    difference = variant.difference
-    if variant.quarantined:
-        return quarantine_tests(variant)
-    if not study.conclusive:
-        return "no conclusion"
-    if difference is None:
-        return "baseline"
-    if difference["mean"] is None:
-        return "no pair"
-    if difference["interval"] is None:
-        return "one pair"
-    low, high = difference["interval"]
-    return "worse" if low > 0 else "better" if high < 0 else "not told apart"
+_RATES = (
+    "Learning rates were tried on a grid, in short runs; one between its points, or one for longer runs, may be better."
+)
+_NO_RATES = (
+    "Not measured in this suite: other learning rates; each variant was trained with the one its configuration names."
+)
+_NO_TIMES = (
+    "Not measured in this suite: speed, latency and memory on an otherwise idle machine. Seconds and milliseconds shown here "
+    "were taken while runs shared it."
+)
 
 
 def _baseline_sentence(study: StudyView) -> str:
@@ -139,37 +181,6 @@ def _baseline_sentence(study: StudyView) -> str:
         f"{baseline.name} ends at {fixed(baseline.mean)} {_METRIC} on unseen text of {study.comparison['dataset']}{far} "
         f"({spread}{_seeds(baseline)}), {side}."
     )
-
-
-def _variant_sentence(study: StudyView, variant: VariantView) -> str:
-    if variant.quarantined:
-        return _quarantine(variant)
-    difference, words = variant.difference, difference_words(study, variant)
-    assert difference is not None
-    name, baseline = variant.name, study.baseline.name
-    size = signed_interval(difference["interval"])
-    if words == "no conclusion" and difference["mean"] is not None:
-        said = f"{name} differs by {signed(difference['mean'])} {size}".rstrip()
-    elif words in ("better", "worse"):
-        said = f"{name} is {words} by {fixed(abs(difference['mean']))} {_METRIC} (paired 95 % interval {size})"
-    elif words == "not told apart":
-        said = f"{name} cannot be told apart from {baseline} (paired difference {signed(difference['mean'])} {size})"
-    elif words == "one pair":
-        size = signed(difference["mean"])
-        said = f"{name} differs by {size} at the one seed that can be paired, which says nothing about chance"
-    else:
-        said = f"{name} has no seed that can be paired with {baseline}"
-    diverged = variant.row["statuses"].count("diverged")
-    if diverged:
-        said += f"; {diverged} of its {len(variant.runs)} seeds diverged"
-    base = study.baseline.mean
-    if variant.mean is not None and variant.mean >= study.floor and base is not None and base < study.floor:
-        said += "; it does not get below the trigram floor"
-    return f"{said}."
-
-
-def _quarantine(variant: VariantView) -> str:
-    return f"{variant.name} is quarantined and not ranked: {quarantine_reason(variant)}."
 
 
 def sample_words(sample: dict[str, Any]) -> str:

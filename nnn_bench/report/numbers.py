@@ -63,6 +63,11 @@ def percent(share: float, places: int = 2) -> str:
     return f"{100 * share:.{places}f}{_NARROW_SPACE}%".replace("-", _MINUS)
 
 
+def memory(count: float | None) -> str:
+    """Bytes as MiB, for a column that names the unit."""
+    return NONE if count is None else f"{count / 2**20:.1f}"
+
+
 def probability(p: float | None) -> str:
     """`0.012`, `< 0.001`."""
     if p is None:

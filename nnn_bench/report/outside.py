@@ -6,7 +6,8 @@ from typing import Any
 
 from nnn_bench.report.collect import StudyView, VariantView
 from nnn_bench.report.numbers import NONE, fixed, interval, whole
-from nnn_bench.report.tables import Cell, Shown, truth
+from nnn_bench.report.shown import Cell, Shown
+from nnn_bench.report.tables import truth
 
 COLUMNS = ["variant", "bits_per_byte", "low", "high", "nats_per_token", "trees", "leaves", "training_seconds"]
 COLUMNS += ["seeds_ok", "seeds", "audit_passed", "audit_failed"]

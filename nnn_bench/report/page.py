@@ -15,7 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nnn_bench.report.audits import NOT_APPLICABLE, audit_rows, failures, whole_mark
+from nnn_bench.report.budgets import equal, exclusions, families, side_by_side
 from nnn_bench.report.collect import StudyView, SuiteView, VariantView
+from nnn_bench.report.figure_pareto import frontier_table
 from nnn_bench.report.figure_style import Drawing, themed
 from nnn_bench.report.finding import (
     equalities,
@@ -26,19 +28,15 @@ from nnn_bench.report.finding import (
     warning,
 )
 from nnn_bench.report.headline import COLUMNS, HEADERS, headline_cells
+from nnn_bench.report.inference import card, card_note, inference
+from nnn_bench.report.measurements import machine_note, training
 from nnn_bench.report.outside import outside
-from nnn_bench.report.tables import (
-    Shown,
-    differences,
-    growth,
-    headline_rows,
-    markdown,
-    markdown_text,
-    runs,
-    selection,
-    sources_shape,
-)
+from nnn_bench.report.shape import shape_note, sources_shape
+from nnn_bench.report.shown import Shown, markdown, markdown_text
+from nnn_bench.report.tables import growth, headline_rows, runs, selection
 from nnn_bench.report.target import target_note, target_title
+from nnn_bench.report.tuning import ledgers, rates_note
+from nnn_bench.report.verdicts import differences, evidence, evidence_notes
 from nnn_bench.report.weights import density, occupancy
 from nnn_bench.statistics.records import flat
 
@@ -51,6 +49,7 @@ def html_page(suite: SuiteView, drawings: dict[str, list[Drawing]], tables: list
     return _environment().get_template("index.html.j2").render(
         suite=suite,
         studies=[_study(suite, study, drawings[study.name]) for study in suite.studies],
+        budgets=_budgets(suite),
         tables=tables,
         style=Markup(style),
         headline_headers=HEADERS,
@@ -60,7 +59,7 @@ def html_page(suite: SuiteView, drawings: dict[str, list[Drawing]], tables: list
 def markdown_page(suite: SuiteView, drawings: dict[str, list[Drawing]]) -> str:
     """`report.md`, which names the figures by their files."""
     studies = [_study(suite, study, drawings[study.name]) for study in suite.studies]
-    text = _environment().get_template("report.md.j2").render(suite=suite, studies=studies)
+    text = _environment().get_template("report.md.j2").render(suite=suite, studies=studies, budgets=_budgets(suite))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -97,6 +96,8 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "outside": outside(study),
         "outside_summaries": [(variant.name, variant.summary, variant.source) for variant in study.outside],
         "differences": differences(study),
+        "evidence": evidence(study),
+        "evidence_notes": evidence_notes(study),
         "drawings": _grouped(drawings),
         "all_drawings": drawings,
         "growth": growth(study),
@@ -109,6 +110,10 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         "variants": [_variant(suite, variant) for variant in study.variants],
         "samples": _samples(study),
         "shape": sources_shape(study),
+        "shape_note": shape_note(study),
+        "rates": _rates(suite, study),
+        "speed": _speed(suite, study),
+        "frontier": frontier_table(study),
         "environment": _study_environment(study),
         "limits": limits(study),
         "places": {variant.name: variant.place for variant in study.variants},
@@ -121,6 +126,9 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
             ("differences", "Differences", True),
             ("audits", "Audits", True),
             ("curves", "Learning", True),
+            ("pareto", "Cost", bool(content["frontier"])),
+            ("speed", "Speed and memory", bool(content["speed"])),
+            ("rates", "Learning rates", bool(content["rates"])),
             ("growth", "Growth", bool(content["growth"])),
             ("selection", "Selection", bool(content["selection"])),
             ("weights", "Weights", bool(content["density"] or content["occupancy"])),
@@ -133,6 +141,42 @@ def _study(suite: SuiteView, study: StudyView, drawings: list[Drawing]) -> dict[
         if there
     ]
     return content
+
+
+def _budgets(suite: SuiteView) -> list[dict[str, Any]]:
+    """What the templates show of each group of studies that differ in their budget alone."""
+    return [
+        {
+            "dataset": family[0].comparison["dataset"],
+            "studies": [(study.name, study.comparison["title"]) for study in family],
+            "table": side_by_side(family),
+            "equal": equal(family),
+            "exclusions": exclusions(family),
+            "places": {variant.name: variant.place for variant in family[0].variants},
+        }
+        for family in families(suite)
+    ]
+
+
+def _rates(suite: SuiteView, study: StudyView) -> dict[str, Any] | None:
+    """The search for learning rates; only its place where an earlier study shows the same one."""
+    if not study.searched:
+        return None
+    first = suite.shown_by(study, "rates")
+    return {"shown_by": _elsewhere(first, study), "table": ledgers(study), "note": rates_note(study)}
+
+
+def _speed(suite: SuiteView, study: StudyView) -> dict[str, Any] | None:
+    """What was measured alone on the machine; only its place where an earlier study shows the same."""
+    if not study.timed:
+        return None
+    first = suite.shown_by(study, "measured")
+    tables = {"training": training(study), "inference": inference(study), "card": card(study)}
+    return {"shown_by": _elsewhere(first, study), "note": machine_note(study), "card_note": card_note(study), **tables}
+
+
+def _elsewhere(first: StudyView, study: StudyView) -> dict[str, str] | None:
+    return None if first.name == study.name else {"name": first.name, "title": first.comparison["title"]}
 
 
 def _headline(study: StudyView) -> list[dict[str, Any]]:
@@ -168,7 +212,8 @@ def _audits_table(study: StudyView) -> Shown:
 
 
 def _grouped(drawings: list[Drawing]) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {"standing": [], "audits": [], "learning": [], "selection": []}
+    names = ("standing", "audits", "learning", "selection", "pareto", "speed", "tuning")
+    groups: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for drawing in drawings:
         shown = {"heading": drawing.heading, "caption": drawing.caption, "inline": Markup(themed(drawing.svg))}
         groups[drawing.group].append(shown)

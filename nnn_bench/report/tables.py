@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from nnn_bench.report.collect import RunView, StudyView, VariantView
-from nnn_bench.report.finding import difference_words
 from nnn_bench.report.headline import COLUMNS
-from nnn_bench.report.numbers import NONE, fixed, probability, signed, signed_interval, small, whole
+from nnn_bench.report.numbers import fixed, small, whole
+from nnn_bench.report.shown import Cell, Shown
 
-Cell = str | int | float | None
 ENTROPIES = ["aggregate_entropy", "sample_entropy", "maximum_entropy"]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A table for people: headers with units, and rows of ready texts; the first column names the row.
-
-    `texts` are the columns of words, aligned left; all others hold numbers.
-    """
-
-    headers: list[str]
-    rows: list[list[str]]
-    texts: tuple[int, ...] = (0,)
 
 
 def headline_rows(study: StudyView) -> list[list[Cell]]:
@@ -47,22 +33,6 @@ def _score(row: list[Cell]) -> float:
     return math.inf if row[2] is None else float(row[2])
 
 
-def differences(study: StudyView) -> Shown:
-    """Paired differences to the baseline; for a variant in quarantine the tests it failed."""
-    rows = []
-    for variant in study.challengers:
-        difference = variant.difference
-        if difference is None:
-            rows.append([variant.name, NONE, NONE, NONE, NONE, difference_words(study, variant)])
-            continue
-        pairs = f"{len(difference['seeds'])} of {len(variant.runs)}"
-        size = signed_interval(difference["interval"]) or NONE
-        row = [variant.name, signed(difference["mean"]), size, probability(difference["p"]), pairs]
-        rows.append([*row, difference_words(study, variant)])
-    headers = ["variant", "difference, bits per byte", "95 % interval", "p", "pairs", "in words"]
-    return Shown(headers, rows, texts=(0, 5))
-
-
 def runs(variant: VariantView) -> Shown:
     """Every run of a variant, the diverged ones too."""
     rows = [
@@ -80,24 +50,6 @@ def runs(variant: VariantView) -> Shown:
     ]
     headers = ["seed", "status", "bits per byte", "nats per token", "bits per byte, all positions", "steps"]
     return Shown([*headers, "training seconds (indicative)", "fingerprint"], rows, texts=(0, 1, 7))
-
-
-def sources_shape(study: StudyView) -> Shown:
-    """The columns in which such ideas are usually published, filled from our runs."""
-    headers = [
-        "model",
-        "heads",
-        "embedding size",
-        "micro batch",
-        "context",
-        "batches",
-        "ms per batch (indicative)",
-        "training loss, nats",
-        "test batches (computed)",
-        "inference ms",
-        "test loss, nats",
-    ]
-    return Shown(headers, [_shape_row(variant) for variant in study.variants])
 
 
 def selection(study: StudyView) -> Shown | None:
@@ -132,22 +84,6 @@ def growth(study: StudyView) -> Shown | None:
     return Shown(headers, rows) if rows else None
 
 
-def markdown(table: Shown) -> str:
-    """A Markdown table; cells are escaped, columns of numbers aligned right."""
-    head, *body = (" | ".join(markdown_text(cell) for cell in row) for row in [table.headers, *table.rows])
-    rule = " | ".join("---" if index in table.texts else "---:" for index in range(len(table.headers)))
-    return "\n".join(f"| {line} |" for line in [head, rule, *body])
-
-
-def markdown_text(text: str) -> str:
-    """`text` so that Markdown shows it as it is."""
-    for letter, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("`", "\\`")):
-        text = text.replace(letter, shown)
-    for letter in "_[]":
-        text = text.replace(letter, f"\\{letter}")
-    return " ".join(text.split())
-
-
 def _variant_headline(study: StudyView, variant: VariantView) -> list[Cell]:
     low, high = variant.interval or (None, None)
     parameters = variant.receipt["parameters"]
@@ -179,37 +115,6 @@ def truth(value: bool) -> str:
 
 def final_score(run: RunView, name: str) -> float | None:
     return run.result["test"][name] if run.finished and run.result["test"] else None
-
-
-def _shape_row(variant: VariantView) -> list[str]:
-    receipt, config = variant.receipt, variant.runs[0].config
-    scale = config["settings"]["scale"]
-    last = [run.train[-1]["loss"] for run in variant.finished if run.train and run.train[-1]["loss"] is not None]
-    milliseconds = [1000 * run.result["seconds"] / run.result["steps"] for run in variant.finished]
-    return [
-        variant.name,
-        _found(config["model"], "heads"),
-        _found(config["model"], "width"),
-        whole(receipt["batch"] / scale["accumulation"]),
-        whole(receipt["context"]),
-        whole(receipt["steps"]),
-        fixed(_mean(milliseconds), 1),
-        fixed(_mean(last)),
-        whole(math.ceil(scale["test_tokens"] / (receipt["batch"] * receipt["context"]))),
-        "not measured",
-        fixed(variant.mean_of("test", "loss")),
-    ]
-
-
-def _found(tree: Any, key: str) -> str:
-    """The nearest value called `key` in a component tree, outer levels first; a dash when there is none."""
-    level = [tree]
-    while level:
-        for node in level:
-            if isinstance(node.get(key), int | float):
-                return str(node[key])
-        level = [value for node in level for value in node.values() if isinstance(value, dict)]
-    return NONE
 
 
 def _last_selection(variant: VariantView) -> dict[str, dict[str, Any]]:

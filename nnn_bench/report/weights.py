@@ -7,7 +7,7 @@ from typing import Any
 
 from nnn_bench.report.collect import StudyView, VariantView
 from nnn_bench.report.numbers import fixed, signed, whole
-from nnn_bench.report.tables import Shown
+from nnn_bench.report.shown import Shown
 
 
 def density(study: StudyView) -> Shown | None:
