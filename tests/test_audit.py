@@ -23,7 +23,7 @@ from nnn_bench.models.projections.selection import Selection
 from nnn_bench.training.gates import audit_trained, audit_untrained, write_audit
 from nnn_bench.training.job import train_seeds
 from tests import leaks
-from tests.models import CONTROLS, HONEST, small, solved
+from tests.models import CONTEXT, CONTROLS, HONEST, shallow, small, solved
 from tests.test_cli import typed
 from tests.tiny_project import edit, make_project
 
@@ -45,7 +45,7 @@ PARTLY_BLIND = {"axial_attention": 100 / 136, "automaton": 140 / 136}
 @pytest.mark.parametrize("name", HONEST)
 def test_every_honest_variant_passes_before_training(name):
     # a network that looks ahead by a whole small window has nothing forbidden in it: it is asked in a longer one
-    model = small(name) if small(name).ahead < small(name).context else longer(name, 29)
+    model = shallow(name) if shallow(name).ahead < CONTEXT else longer(name, 29)
     findings = audit_fresh(model)
     assert failed(findings) == set()
     assert finding(findings, "future_gradient").numbers["pairs"] > 0

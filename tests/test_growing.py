@@ -251,21 +251,9 @@ def project(tmp_path):
 def growing_project(folder):
     made = make_project(folder)
     edit(made, "studies/tiny.yaml", "variants: [gpt2,", "variants: [gpt2, progressive_untying, progressive_doubling,")
-    edit(made, "suites/tiny.yaml", "body_parameters: 6000", "body_parameters: 20000")
+    for variant in PRESERVING:
+        edit(made, f"variants/{variant}.yaml", "stages: [3, 6, 12]", "stages: [1, 2, 4]")
     return made
-
-
-@pytest.mark.parametrize("variant", PRESERVING)
-def test_a_run_grows_on_schedule_says_so_and_counts_its_flops(project, tmp_path, variant):
-    result, plan = run(project, variant, tmp_path / "run")
-    rows = growth_rows(tmp_path / "run")
-    assert [(row["step"], row["stage"]) for row in rows] == [(33, 1), (67, 2)]
-    assert all(abs(row["loss_after"] - row["loss_before"]) < 1e-5 for row in rows)
-    declared = sum(plan.receipt["training_flops"].values())
-    step = declared / 100
-    assert result["status"] == "ok" and abs(result["flops"] - declared) < 0.7 * step
-    model = load_trained(tmp_path / "run", 20)
-    assert model.stage == 2 and model.parameter_count().body == plan.receipt["parameters"]["body"]
 
 
 LEFT = (32, 33, 34, 67, 68)  # before, at and after each growth
@@ -273,18 +261,30 @@ LEFT = (32, 33, 34, 67, 68)  # before, at and after each growth
 
 @pytest.fixture(scope="module", params=PRESERVING)
 def whole(request, tmp_path_factory):
-    """A run that was never stopped, all checkpoints around its growths kept aside: its project, variant, folder and result."""
+    """A run that was never stopped, checkpoints around its growths kept aside: project, variant, folder, result, plan."""
     folder = tmp_path_factory.mktemp(request.param)
     project = growing_project(folder)
     with keep(folder / "kept", LEFT):
-        result, _ = run(project, request.param, folder / "whole", checkpoint_seconds=0.0)
-    return project, request.param, folder, result
+        result, plan = run(project, request.param, folder / "whole", checkpoint_seconds=0.0)
+    return project, request.param, folder, result, plan
+
+
+def test_a_run_grows_on_schedule_says_so_and_counts_its_flops(whole):
+    _, _, folder, result, plan = whole
+    rows = growth_rows(folder / "whole")
+    assert [(row["step"], row["stage"]) for row in rows] == [(33, 1), (67, 2)]
+    assert all(abs(row["loss_after"] - row["loss_before"]) < 1e-5 for row in rows)
+    declared = sum(plan.receipt["training_flops"].values())
+    step = declared / 100
+    assert result["status"] == "ok" and abs(result["flops"] - declared) < 0.7 * step
+    model = load_trained(folder / "whole", 20)
+    assert model.stage == 2 and model.parameter_count().body == plan.receipt["parameters"]["body"]
 
 
 @pytest.mark.parametrize("left", LEFT)
 def test_killed_before_at_and_after_growing_the_bits_stay_the_same(whole, tmp_path, left):
     """Every checkpoint but the one after `left` steps is thrown away, as if the run had been killed right then."""
-    project, variant, folder, result = whole
+    project, variant, folder, result, _ = whole
     again = tmp_path / "again"
     shutil.copytree(folder / "whole", again)
     shutil.rmtree(again / "checkpoints")
@@ -320,14 +320,13 @@ def keep(folder, steps):
 
 def test_a_plateau_survives_a_kill_too(project, tmp_path):
     plateau = {"window": 0.04, "gain": 0.2}
-    whole, _ = run(project, "progressive_doubling", tmp_path / "whole", plateau=plateau)
+    with keep(tmp_path / "kept", range(33)):
+        whole, _ = run(project, "progressive_doubling", tmp_path / "whole", checkpoint_seconds=0.0, plateau=plateau)
     early = [row["step"] for row in growth_rows(tmp_path / "whole")]
     assert len(early) == 2 and early[0] < 33
-    left = early[0] - 1
-    with keep(tmp_path / "kept", [left]):
-        run(project, "progressive_doubling", tmp_path / "again", checkpoint_seconds=0.0, plateau=plateau)
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints")
-    shutil.copytree(tmp_path / "kept" / str(left), tmp_path / "again" / "checkpoints")
+    shutil.copytree(tmp_path / "kept" / str(early[0] - 1), tmp_path / "again" / "checkpoints")
     (tmp_path / "again" / "result.json").unlink()
     resumed, _ = run(project, "progressive_doubling", tmp_path / "again", plateau=plateau)
     assert resumed["test"] == whole["test"]

@@ -171,13 +171,12 @@ def test_every_output_of_the_published_form_sees_every_input():
     assert (found > 0).all()
 
 
-def test_random_tokens_betray_the_published_form_alone():
-    """i.i.d. tokens cannot be predicted: the honest forms stay at ln V, the leak copies what lies in its window."""
+def test_random_tokens_stay_random_to_the_honest_forms():
+    """i.i.d. tokens cannot be predicted: the honest forms stay at ln V. (The leak learns them: test_audit.py.)"""
     V, T, ends = 2, 64, {}
     for name, ahead, form in (
         ("causal", 1, {"blocks": [2, 2, 1]}),
         ("block", 16, {"blocks": [2, 4, 2], "alignment": "block", "skip": False}),
-        ("published", 16, {"kind": "published/hourglass", "crossings": 2}),
     ):
         model = hourglass(width=18, context=T, vocabulary=V, fresh=True, **form).float()
         optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.99), weight_decay=0.0)
@@ -194,7 +193,6 @@ def test_random_tokens_betray_the_published_form_alone():
             losses.append(loss.item())
         ends[name] = sum(losses[-20:]) / 20 / math.log(V)
     assert ends["causal"] == pytest.approx(1, abs=0.02) and ends["block"] == pytest.approx(1, abs=0.02)
-    assert 0.2 < ends["published"] < 0.7  # 16 of 64 targets lie outside the window: a quarter of ln V is the floor
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def trained(folder, padding):
     folder.mkdir()
     project = make_project(folder)
     if padding:
-        edit(project, "variants/gpt2.yaml", "    layers: 4", "    layers: 4\n    random_left_padding: true")
+        edit(project, "variants/gpt2.yaml", "    layers: 2", "    layers: 2\n    random_left_padding: true")
     catalog = Catalog(project)
     spec = study_specs(catalog, "tiny", "tiny")["gpt2"]
     plan = make_plan(project, catalog, spec)

@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnn_bench.budget.solver import TOLERANCE, meta_model
-from tests.models import CONTEXT, HONEST, VARIANTS, VOCABULARY, shake, small, solved, stages, stepped, tokens
+from tests.models import CONTEXT, HONEST, VARIANTS, VOCABULARY, shake, shallow, small, solved, stages, stepped, tokens
 
-STREAMING = [name for name in HONEST if small(name).streams]
+STREAMING = [name for name in HONEST if shallow(name).streams]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -54,7 +54,7 @@ def test_step_says_the_same_as_forward_at_every_stage(name):
 
 @pytest.mark.parametrize("name", STREAMING)
 def test_step_in_single_precision_departs_at_few_places_if_at_all(name):
-    model = small(name)
+    model = shallow(name)
     decides = any(getattr(module, "decides", False) for module in model.modules())
     with torch.no_grad():
         difference = (stepped(model, tokens(8)) - model(tokens(8))).abs().amax(dim=-1)
@@ -68,20 +68,23 @@ def test_replacing_what_may_not_be_seen_changes_nothing(name):
         ids, hidden = tokens(), model.hidden(CONTEXT)
         with torch.no_grad():
             plain = model(ids)
-            for position in range(CONTEXT):
+            # All places side by side, (T * rows, T): rows do not touch each other, as the next test shows.
+            place = torch.arange(CONTEXT)
+            for changed, still in (
+                (place == place[:, None], hidden.T),
+                (place >= place[:, None], hidden.T.flip(0).cummin(dim=0).values.flip(0)),
+            ):
                 for shift in (1, 7):
-                    one, suffix = ids.clone(), ids.clone()
-                    one[:, position] = (one[:, position] + shift) % VOCABULARY
-                    suffix[:, position:] = (suffix[:, position:] + shift) % VOCABULARY
-                    for changed, still in ((one, hidden[:, position]), (suffix, hidden[:, position:].all(dim=1))):
-                        difference = (model(changed) - plain).abs().amax(dim=(0, 2))  # (T,)
-                        assert (difference[still] < 1e-9).all()
-                        assert difference[~still].max() > 1e-9
+                    moved = (ids + shift * changed[:, None]) % VOCABULARY  # (T, rows, T)
+                    found = model(moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
+                    difference = (found - plain).abs().amax(dim=(1, 3))  # (T, T): by place replaced, by answer
+                    assert (difference[still] < 1e-9).all()
+                    assert (difference.masked_fill(still, 0).amax(dim=1) > 1e-9).all()
 
 
 @pytest.mark.parametrize("name", HONEST)
 def test_rows_of_a_batch_do_not_touch_each_other(name):
-    model = small(name, dtype=torch.float64)
+    model = shallow(name, dtype=torch.float64)
     ids = tokens()
     changed = ids.clone()
     changed[1:] = (changed[1:] + 5) % VOCABULARY
@@ -102,8 +105,8 @@ def test_every_parameter_gets_a_gradient_unless_it_is_frozen_on_purpose(name):
 
 @pytest.mark.parametrize("name", HONEST)
 def test_one_batch_can_be_learned_by_heart(name):
-    model = small(name)
-    ids, targets = tokens(4), tokens(4, seed=2)
+    model = shallow(name)
+    ids, targets = tokens(2), tokens(2, seed=2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(250):
         optimizer.zero_grad()
@@ -171,15 +174,17 @@ def test_declared_matrix_flops_of_a_step_equal_the_counted_ones(name):
     for model in stages(name):
         state = model.initial_state(1)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            for position in range(CONTEXT):
-                counter = FlopCounterMode(display=False)
-                with counter:
+            before = 0
+            with FlopCounterMode(display=False) as counter:
+                for position in range(CONTEXT):
                     _, state = model.step(tokens(1)[:, position], state)
-                assert model.inference_flops(position + 1).matrix == counter.get_total_flops()
+                    after = counter.get_total_flops()
+                    assert model.inference_flops(position + 1).matrix == after - before
+                    before = after
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("target", [20_000, 200_000, 1_000_000])
+@pytest.mark.parametrize("target", [20_000, 1_000_000])
 def test_body_parameters_meet_the_budget(name, target):
     solution = solved(name, target)
     model = meta_model(solution.model, vocabulary=VOCABULARY, context=CONTEXT, file=name)

@@ -1,4 +1,7 @@
-"""The whole pipeline on a tiny suite: done once, nothing to do the second time, and just what changed the third."""
+"""The whole pipeline on a tiny suite: done once, nothing to do the second time, and just what changed the third.
+
+Every job is a process that imports torch, which takes longer than what it does; so each test asks for the least it needs.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,18 @@ import pytest
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.expansion import study_specs
 from nnn_bench.config.paths import Project
-from tests.tiny_project import call, edit, make_project, start
+from tests.tiny_project import call, edit, make_project, start, typed
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """A tiny project that ran once."""
+    """A tiny project that ran once: GPT-2 and a variant of it."""
     folder = tmp_path_factory.mktemp("pipeline")
     made = make_project(folder)
-    edit(made, "studies/tiny.yaml", "matmul_free, selection_transformer]", "matmul_free]")  # every job starts a process
+    shutil.copy(made.config / "variants" / "gpt2.yaml", made.config / "variants" / "other.yaml")
+    edit(made, "studies/tiny.yaml", "matmul_free, selection_transformer]", "other]")
     shutil.copy(CHECKOUT / "Snakefile", folder)
     shutil.copytree(CHECKOUT / "workflow", folder / "workflow")
     done = call(made, "run", "tiny")
@@ -32,17 +36,32 @@ def project(tmp_path_factory) -> Project:
     return made
 
 
+@pytest.fixture
+def typing(project, monkeypatch, capsys):
+    """`nnn-bench WORDS` in the project and in this process, which has imported torch; its jobs are processes all the same."""
+    monkeypatch.chdir(project.root)
+    return lambda *words: typed(monkeypatch, capsys, *words)
+
+
 def results(project):
     return {
-        path.relative_to(project.results): path.stat().st_mtime_ns
+        str(path.relative_to(project.results / "runs").parent): path.stat().st_mtime_ns
         for path in project.results.glob("runs/*/*/*/result.json")
     }
 
 
+def runs(project, variant):
+    return {f"{study_specs(Catalog(project), 'tiny', 'tiny')[variant].key}/s{seed}" for seed in (0, 1)}
+
+
+def changed(project, before):
+    return {path for path, written in results(project).items() if before.get(path) != written}
+
+
 def test_everything_a_suite_promises_is_there(project):
-    assert len(results(project)) == 2 * 2
+    assert results(project).keys() == runs(project, "gpt2") | runs(project, "other")
     comparison = json.loads((project.results / "comparisons/tiny/tiny.json").read_text())
-    assert [row["variant"] for row in comparison["variants"]] == ["gpt2", "matmul_free"]
+    assert [row["variant"] for row in comparison["variants"]] == ["gpt2", "other"]
     assert all(row["statuses"] == ["ok", "ok"] for row in comparison["variants"])
     assert len(comparison["ladder"]["orders"]) == 6
     for name in ("index.html", "report.md", "tables/headline.csv"):
@@ -54,91 +73,82 @@ def test_everything_a_suite_promises_is_there(project):
     assert audits == {Path(f"{key}.{gate}.json") for key in keys for gate in ("untrained", "trained")}
 
 
-def test_a_second_run_has_nothing_to_do(project):
+def test_a_second_run_has_nothing_to_do(project, typing):
     before = results(project)
     report = (project.reports / "tiny" / "index.html").stat().st_mtime_ns
-    done = call(project, "run", "tiny")
-    assert done.returncode == 0 and "gpt2" in done.stdout
+    code, out, _ = typing("run", "tiny")
+    assert code == 0 and "gpt2" in out
     assert results(project) == before
     assert (project.reports / "tiny" / "index.html").stat().st_mtime_ns == report
 
 
-def test_a_changed_variant_redoes_its_own_runs_alone(project):
+def test_a_lost_result_is_trained_again_alone_and_a_lost_job_output_is_made_again_without_training(project, typing):
     before = results(project)
-    edit(project, "variants/matmul_free.yaml", "output_gate: code", "output_gate: paper")
-    assert call(project, "run", "tiny").returncode == 0
-    after = results(project)
-    new = study_specs(Catalog(project), "tiny", "tiny")["matmul_free"].key
-    assert {str(path) for path in after.keys() - before.keys()} == {
-        f"runs/{new}/s{seed}/result.json" for seed in (0, 1)
-    }
-    assert all(after[path] == before[path] for path in before)
+    comparison = (project.results / "comparisons/tiny/tiny.json").stat().st_mtime_ns
+    lost = min(runs(project, "gpt2"))
+    (project.run(lost) / "result.json").unlink()
+    [output] = (project.results / "trained").glob("*/other-*.json")
+    output.unlink()
+    assert typing("run", "tiny")[0] == 0
+    assert changed(project, before) == {lost}
+    assert output.exists()
+    assert (project.results / "comparisons/tiny/tiny.json").stat().st_mtime_ns > comparison
 
 
-def test_a_lost_job_output_is_made_again_without_training(project):
+def test_a_changed_variant_redoes_its_own_runs_alone(project, typing):
     before = results(project)
-    shutil.rmtree(project.results / "trained")
-    assert call(project, "run", "tiny").returncode == 0
-    assert results(project) == before
-    assert len(list(project.results.glob("trained/*/*.json"))) == 2
+    edit(project, "variants/other.yaml", "heads: 4", "heads: 2")
+    assert typing("run", "tiny", "training")[0] == 0
+    assert changed(project, before) == runs(project, "other")
+    assert not results(project).keys() - before.keys() - runs(project, "other")
 
 
-def test_a_lost_result_is_trained_again_alone(project):
-    before = results(project)
-    lost = project.run(study_specs(Catalog(project), "tiny", "tiny")["gpt2"].key + "/s1") / "result.json"
-    lost.unlink()
-    assert call(project, "run", "tiny").returncode == 0
-    changed = {path for path, written in results(project).items() if before[path] != written}
-    assert changed == {lost.relative_to(project.results)}
-
-
-def test_an_edited_text_is_noticed(project):
-    before = results(project)
-    path = project.root / "text.txt"
-    path.write_text(path.read_text().replace("cat", "cow"))
-    assert call(project, "run", "tiny").returncode == 0
-    after = results(project)
-    assert sum(after[path] != before[path] for path in before) == 4
-
-
-def test_training_one_variant_again_gives_the_same_bits(project):
-    spec = study_specs(Catalog(project), "tiny", "tiny")["gpt2"]
-    path = project.results / "runs" / spec.key / "s0" / "result.json"
+def test_training_one_variant_again_gives_the_same_bits(project, typing):
+    path = project.run(min(runs(project, "gpt2"))) / "result.json"
     before = json.loads(path.read_text())
-    assert call(project, "run", "tiny", "gpt2", "--again").returncode == 0
+    assert typing("run", "tiny", "gpt2", "--again")[0] == 0
     after = json.loads(path.read_text())
     assert after["started"] > before["started"]
     assert after["test"] == before["test"] and after["samples"] == before["samples"]
 
 
-def test_a_stopped_pipeline_leaves_checkpoints_and_goes_on(project):
-    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 96000")
-    process = start(project, "run", "tiny", "gpt2")
-    folder = project.results / "runs" / study_specs(Catalog(project), "tiny", "tiny")["gpt2"].key / "s0"
+def test_an_edited_text_is_noticed(project, typing):
+    edit(project, "studies/tiny.yaml", ", other]", "]")
+    before = results(project)
+    path = project.root / "text.txt"
+    path.write_text(path.read_text().replace("cat", "cow"))
+    assert typing("run", "tiny", "training")[0] == 0
+    assert changed(project, before) == runs(project, "gpt2")
+
+
+def test_a_stopped_pipeline_leaves_checkpoints_and_goes_on(project, typing):
+    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 57600")
+    edit(project, "suites/tiny.yaml", "seeds: 2", "seeds: 1")
+    process = start(project, "run", "tiny", "training")
+    folder = project.run(min(runs(project, "gpt2")))
     while process.poll() is None and not (folder / "record.jsonl").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143 and "stopping: training jobs write a checkpoint first" in errors
     assert list((folder / "checkpoints").glob("step-*")) and not (folder / "result.json").exists()
-    assert call(project, "run", "tiny", "gpt2").returncode == 0
-    assert json.loads((folder / "result.json").read_text())["steps"] == 1000
-    edit(project, "suites/tiny.yaml", "tokens: 96000", "tokens: 9600")
+    assert typing("run", "tiny", "training")[0] == 0
+    assert json.loads((folder / "result.json").read_text())["steps"] == 600
 
 
-def test_a_wrong_option_is_one_line_before_anything_starts(project):
+def test_a_wrong_option_is_one_line_before_anything_starts(project, typing):
     edit(project, "variants/gpt2.yaml", "heads: 4", "headz: 4")
-    done = call(project, "run", "tiny")
+    code, _, errors = typing("run", "tiny")
     edit(project, "variants/gpt2.yaml", "headz: 4", "heads: 4")
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert code == 2
+    assert errors == (
         "nnn-bench: error: config/variants/gpt2.yaml: model.topology.mixer.headz: unknown key; did you mean 'heads'?\n"
     )
 
 
-def test_a_failing_job_is_told_in_one_line(project):
+def test_a_failing_job_is_told_in_one_line(project, typing):
     edit(project, "datasets/tiny.yaml", "path: text.txt", "path: gone.txt")
-    done = call(project, "run", "tiny")
+    code, _, errors = typing("run", "tiny")
     edit(project, "datasets/tiny.yaml", "path: gone.txt", "path: text.txt")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "gone.txt" in done.stderr
+    assert code == 2
+    assert errors.count("\n") == 1 and "gone.txt" in errors

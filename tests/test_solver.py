@@ -11,9 +11,10 @@ from nnn_bench.budget.solver import TOLERANCE, meta_model, solve
 from nnn_bench.config.closure import component_modules
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import suite_specs
-from nnn_bench.config.schema import Variant
+from nnn_bench.config.schema import Knob, Variant
 from nnn_bench.models.language_model import ParameterCount
-from tests.models import CATALOG, HONEST
+from tests import models
+from tests.models import CATALOG, CONTEXT, HONEST
 
 
 def solved(name, target, **options):
@@ -67,10 +68,13 @@ def test_a_map_to_the_vocabulary_that_is_not_dense_is_body(name):
 @pytest.mark.parametrize("name", sorted(set(HONEST) - set(VOCABULARY_IS_BODY)))
 def test_vocabulary_and_context_do_not_move_the_body(name):
     spans = any(module.endswith(".comb") for module in component_modules(CATALOG.variant(name).model_tree))
-    context = 16 if spans else 512  # a comb has weights for each lag of the window
-    small = solve(CATALOG.variant(name), 60_000, vocabulary=5, context=16, file=name)
-    large = solve(CATALOG.variant(name), 60_000, vocabulary=5000, context=context, file=name)
-    assert small.knobs == large.knobs and small.parameters.body == large.parameters.body
+    context = CONTEXT if spans else 512  # a comb has weights for each lag of the window
+    small = models.solved(name)
+    large = meta_model(small.model, vocabulary=5000, context=context, file=name).parameter_count()
+    assert (
+        large.body == small.parameters.body
+        and large.tables + large.head > small.parameters.tables + small.parameters.head
+    )
 
 
 def test_a_target_out_of_reach_is_refused_with_the_nearest_size():
@@ -129,6 +133,23 @@ def test_a_width_the_solver_chose_is_explained_by_the_step_of_its_knob():
     )
     mended = solve(gpt2_with(heads=6, step=6), 20_000, vocabulary=5, context=8, file="f")
     assert mended.knobs["topology.width"] % 6 == 0 and abs(mended.residual) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("step", "least"), [(1, 1), (1, 5), (8, 12)])
+def test_a_straight_body_is_solved_without_a_search_and_a_bent_one_is_left_to_it(step, least):
+    knob = Knob(key="hidden", step=step, least=least)
+    counted = []
+
+    def straight(value):
+        counted.append(value)
+        return 700 + 13 * value
+
+    for target in (3_000, 12_345, 700 + 13 * 640):
+        counted.clear()
+        found = solver._on_a_line(knob, straight, target)
+        assert len(counted) == 4 and found == solver._smallest(knob, straight, target, "f")
+    assert solver._on_a_line(knob, lambda value: value * value, 10_000) is None
+    assert solver._on_a_line(knob, lambda value: 1000, 20_000) is None
 
 
 def test_an_error_that_is_not_about_a_size_gets_no_hint():

@@ -238,6 +238,7 @@ def test_a_deleted_database_is_rebuilt_with_the_same_runs(tmp_path: Path, empty_
     assert len(list((artifact_folder(project) / "language").iterdir())) == 6
 
 
+@pytest.mark.usefixtures("quick_migration")
 @pytest.mark.parametrize("damage", ["garbage", "half migrated", "empty"])
 def test_a_damaged_database_is_set_aside_and_rebuilt(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from nnn_bench.data.store import load
 from nnn_bench.training.job import make_plan, run_configuration
 from nnn_bench.training.run_directory import RunDirectory
 from nnn_bench.training.trainer import train_run
-from tests.tiny_project import Forked, call, edit, make_project
+from tests.tiny_project import Forked, edit, make_project
 
 VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
 
@@ -29,6 +31,24 @@ VARIANTS = ["gpt2", "matmul_free", "selection_transformer"]
 @pytest.fixture
 def project(tmp_path):
     return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """`whole(variant, learning_rate)`: a tiny run that nothing stopped, its result and its folder. Nobody may change it."""
+
+    @functools.cache
+    def run(variant, learning_rate):
+        changes = {"learning_rate": learning_rate} if learning_rate else {}
+        return trained(make_project(tmp_path_factory.mktemp("whole")), variant, **changes)
+
+    return lambda variant="gpt2", learning_rate=None: run(variant, learning_rate)
+
+
+def copied(run, project):
+    """The same finished run in the place that it has in `project`: its folder there."""
+    result, folder = run
+    return Path(shutil.copytree(folder, project.run(result["run_key"])))
 
 
 def trained(project, variant="gpt2", seed=0, path=None, checkpoint_seconds=60.0, **changes):
@@ -50,6 +70,10 @@ def same_bits(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def same_run(one, other):
+    return same_bits(weights(one), weights(other)) and losses(one) == losses(other)
+
+
 def rows(folder, kind="train"):
     found = [json.loads(line) for line in (folder / "record.jsonl").read_text().splitlines()]
     return [row for row in found if row["kind"] == kind]
@@ -60,8 +84,8 @@ def losses(folder):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_learns_and_leaves_record_result_and_receipt(project, variant):
-    result, folder = trained(project, variant)
+def test_a_run_learns_and_leaves_record_result_and_receipt(whole, variant):
+    result, folder = whole(variant)
     assert result["status"] == "ok" and result["steps"] == 100 and result["tokens"] == 9600
     assert result["test"]["loss"] < 0.8 * math.log(28)
     assert result["test"]["bits_per_byte"] == pytest.approx(result["test"]["loss"] / math.log(2), rel=1e-9)
@@ -75,16 +99,16 @@ def test_a_run_learns_and_leaves_record_result_and_receipt(project, variant):
     assert len(result["samples"][0]["text"]) == 20
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_another_run(project, tmp_path):
-    _, first = trained(project, path=tmp_path / "one")
+def test_the_same_seed_gives_the_same_bits_and_another_seed_another_run(whole, project, tmp_path):
+    _, first = whole()
     _, again = trained(project, path=tmp_path / "two")
     _, other = trained(project, path=tmp_path / "three", seed=1)
     assert same_bits(weights(first), weights(again)) and losses(first) == losses(again)
     assert not same_bits(weights(first), weights(other))
 
 
-def test_a_finished_run_is_not_trained_again_and_a_changed_one_is(project):
-    before, folder = trained(project)
+def test_a_finished_run_is_not_trained_again_and_a_changed_one_is(whole, project):
+    before, folder = whole()[0], copied(whole(), project)
     written = (folder / "result.json").stat().st_mtime_ns
     assert trained(project)[0] == before
     assert (folder / "result.json").stat().st_mtime_ns == written
@@ -93,14 +117,15 @@ def test_a_finished_run_is_not_trained_again_and_a_changed_one_is(project):
     assert [row["step"] for row in rows(folder)] == list(range(1, 101))
 
 
-def test_a_second_trainer_on_the_same_run_refuses_at_once(project):
-    _, folder = trained(project)
+def test_a_second_trainer_on_the_same_run_refuses_at_once(whole, project):
+    folder = copied(whole(), project)
     with RunDirectory(folder).locked(), pytest.raises(RunBusy, match="held by another process"):
         trained(project)
     with RunDirectory(folder).locked():
-        busy = call(project, "train", "tiny", "tiny", "gpt2", "--seeds", "0")
-    assert busy.returncode == 75
-    assert busy.stderr.startswith("nnn-bench: error: ") and busy.stderr.count("\n") == 1
+        busy = Forked(project, "train", "tiny", "tiny", "gpt2", "--seeds", "0")
+        errors = busy.said()
+    assert busy.exitcode == 75
+    assert errors.startswith("nnn-bench: error: ") and errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -108,8 +133,8 @@ def test_a_second_trainer_on_the_same_run_refuses_at_once(project):
     [("gpt2", signal.SIGKILL), ("matmul_free", signal.SIGKILL), ("selection_transformer", signal.SIGTERM)],
 )
 def test_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(project, tmp_path, variant, number):
-    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 38400")
-    reference, whole = trained(project, variant, path=tmp_path / "whole")
+    edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 19200")
+    reference, unstopped = trained(project, variant, path=tmp_path / "whole")
     words = ["train", "tiny", "tiny", variant, "--seeds", "0", "--checkpoint-seconds", "0.05"]
     spec = study_specs(Catalog(project), "tiny", "tiny")[variant]
     folder = project.results / "runs" / spec.key / "s0"
@@ -128,8 +153,8 @@ def test_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(project, tm
     finished = Forked(project, *words)
     errors = finished.said()
     assert finished.exitcode == 0, errors
-    assert same_bits(weights(folder), weights(whole))
-    assert losses(folder) == losses(whole)
+    assert same_bits(weights(folder), weights(unstopped))
+    assert losses(folder) == losses(unstopped)
     result = json.loads((folder / "result.json").read_text())
     assert result["test"] == reference["test"] and result["samples"] == reference["samples"]
 
@@ -141,8 +166,7 @@ def _steps(folder):
         return 0
 
 
-def test_a_truncated_checkpoint_costs_time_and_nothing_else(project, tmp_path):
-    _, whole = trained(project, path=tmp_path / "whole")
+def test_a_truncated_checkpoint_costs_time_and_nothing_else(whole, project):
     _, folder = trained(project, checkpoint_seconds=0.0)
     newest = max((folder / "checkpoints").glob("step-*"))
     assert len(list((folder / "checkpoints").glob("step-*"))) == 2
@@ -150,28 +174,27 @@ def test_a_truncated_checkpoint_costs_time_and_nothing_else(project, tmp_path):
     (newest / "tensors.safetensors").write_bytes(content[: len(content) // 2])
     (folder / "result.json").unlink()
     trained(project)
-    assert same_bits(weights(folder), weights(whole)) and losses(folder) == losses(whole)
+    assert same_run(folder, whole()[1])
 
 
-def test_a_checkpoint_of_another_run_is_not_used(project, tmp_path):
-    _, whole = trained(project, path=tmp_path / "whole")
-    _, other = trained(project, path=tmp_path / "other", learning_rate=1e-3)
-    _, folder = trained(project)
+def test_a_checkpoint_of_another_run_is_not_used(whole, project):
+    _, other = whole(learning_rate=1e-3)
+    folder = copied(whole(), project)
     shutil.rmtree(folder / "checkpoints")
     shutil.copytree(other / "checkpoints", folder / "checkpoints")
     (folder / "result.json").unlink()
     trained(project)
-    assert same_bits(weights(folder), weights(whole)) and losses(folder) == losses(whole)
+    assert same_run(folder, whole()[1])
 
 
-def test_a_pickle_in_place_of_a_checkpoint_is_not_opened(project, tmp_path):
+def test_a_pickle_in_place_of_a_checkpoint_is_not_opened(whole, project, tmp_path):
     import pickle
 
     class Bomb:
         def __reduce__(self):
             return (open, (str(tmp_path / "exploded"), "w"))
 
-    _, folder = trained(project)
+    folder = copied(whole(), project)
     for path in (folder / "checkpoints").glob("step-*/tensors.safetensors"):
         path.write_bytes(pickle.dumps(Bomb()))
     (folder / "result.json").unlink()
@@ -190,11 +213,10 @@ def test_divergence_is_recorded_as_such(project, variant):
     assert trained(project, variant, learning_rate=1e30, scale=scale)[0]["ended"] == result["ended"]
 
 
-def test_micro_batches_change_nothing_but_the_last_bits(project, tmp_path):
-    whole, _ = trained(project, path=tmp_path / "whole")
+def test_micro_batches_change_nothing_but_the_last_bits(whole, project):
     scale = study_specs(Catalog(project), "tiny", "tiny")["gpt2"].scale.model_copy(update={"accumulation": 3})
-    parts, _ = trained(project, path=tmp_path / "parts", scale=scale)
-    assert parts["test"]["loss"] == pytest.approx(whole["test"]["loss"], abs=2e-3)
+    parts, _ = trained(project, scale=scale)
+    assert parts["test"]["loss"] == pytest.approx(whole()[0]["test"]["loss"], abs=2e-3)
 
 
 OPTIONS = [
@@ -209,28 +231,28 @@ OPTIONS = [
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it compiles
 @pytest.mark.parametrize(("variant", "option"), OPTIONS)
-def test_options_of_training_reach_about_the_same_loss(project, tmp_path, variant, option):
-    plain, _ = trained(project, variant, path=tmp_path / "plain")
+def test_options_of_training_reach_about_the_same_loss(whole, project, variant, option):
+    plain, _ = whole(variant)
     training = study_specs(Catalog(project), "tiny", "tiny")[variant].training.model_copy(update=option)
-    other, _ = trained(project, variant, path=tmp_path / "other", training=training)
+    other, _ = trained(project, variant, training=training)
     torch.use_deterministic_algorithms(False)
     torch.set_float32_matmul_precision("highest")
     assert other["test"]["loss"] == pytest.approx(plain["test"]["loss"], abs=0.1 if "precision" in option else 5e-2)
 
 
-def test_lion_trains_and_resumes_to_the_same_bits(project, tmp_path):
+def test_lion_trains_and_resumes_to_the_same_bits(project):
     from nnn_bench.config.recipe import Lion, Training
 
     changes = {"training": Training(optimizer=Lion(name="lion")), "learning_rate": 3e-4}
-    whole, folder = trained(project, path=tmp_path / "whole", **changes)
-    assert whole["test"]["loss"] < 0.9 * math.log(28)
-    _, parts = trained(project, checkpoint_seconds=0.0, **changes)
-    steps = sorted((parts / "checkpoints").glob("step-*"))
+    unstopped, folder = trained(project, checkpoint_seconds=0.0, **changes)
+    assert unstopped["test"]["loss"] < 0.9 * math.log(28)
+    expected = weights(folder)
+    steps = sorted((folder / "checkpoints").glob("step-*"))
     assert [path.name for path in steps] == ["step-00000099", "step-00000100"]
     shutil.rmtree(steps[-1])
-    (parts / "result.json").unlink()
+    (folder / "result.json").unlink()
     trained(project, **changes)
-    assert same_bits(weights(folder), weights(parts))
+    assert same_bits(weights(folder), expected)
 
 
 def test_a_gpu_that_is_not_there_is_said_in_one_line(project, monkeypatch):
@@ -239,12 +261,15 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(project, monkeypatch):
         trained(project, device="cuda")
 
 
-def test_a_full_disk_loses_nothing(project, monkeypatch, tmp_path):
+def test_a_full_disk_loses_nothing(whole, project, monkeypatch):
     import errno
 
     from nnn_bench.config import files
 
-    _, whole = trained(project, path=tmp_path / "whole")
+    catalog = Catalog(project)
+    make_plan(
+        project, catalog, study_specs(catalog, "tiny", "tiny")["gpt2"]
+    )  # its data are on the disk before that is full
     calls = {"left": 12}
     sound = files.os.fsync
 
@@ -259,5 +284,5 @@ def test_a_full_disk_loses_nothing(project, monkeypatch, tmp_path):
         trained(project, checkpoint_seconds=0.0)
     monkeypatch.undo()
     _, folder = trained(project)
-    assert same_bits(weights(folder), weights(whole)) and losses(folder) == losses(whole)
+    assert same_run(folder, whole()[1])
     assert not [path for path in folder.rglob(".*") if path.is_file()]

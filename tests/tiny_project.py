@@ -57,13 +57,16 @@ def text(characters: int = 9000) -> str:
 
 
 def make_project(folder: Path) -> Project:
-    """A project in `folder` with suite `tiny`, study `tiny` and data set `tiny`, beside the real configuration."""
+    """A project in `folder` with suite, study and data set `tiny` beside the real configuration; its networks are shallow."""
     shutil.copytree(Project.find(Path(__file__).parent).config, folder / "config")
     (folder / "config" / "suites" / "tiny.yaml").write_text(SUITE)
     (folder / "config" / "studies" / "tiny.yaml").write_text(STUDY)
     (folder / "config" / "datasets" / "tiny.yaml").write_text(DATASET)
     (folder / "text.txt").write_text(text())
-    return Project(folder)
+    made = Project(folder)
+    for variant in ("gpt2", "matmul_free", "selection_transformer"):
+        edit(made, f"variants/{variant}.yaml", "layers: 4", "layers: 2")  # half the operations show as much
+    return made
 
 
 def edit(project: Project, file: str, old: str, new: str) -> None:

@@ -40,10 +40,16 @@ def component_module(role: str, kind: str) -> str:
     """
     room = ROOMS[role.rsplit("_", 1)[-1]]
     folder, name = ("published", kind.removeprefix("published/")) if "/" in kind else (room, kind)
-    known = [path.stem for path in (PACKAGE_ROOT / "models" / folder).glob("[a-z]*.py")]
+    known = _components(PACKAGE_ROOT / "models" / folder)
     if name not in known:
         raise UserError(f"there is no {role} {kind!r}; {nearest(name, known)}", key=f"{role}.kind")
     return f"{PACKAGE}.models.{folder}.{name}"
+
+
+@cache
+def _components(folder: Path) -> list[str]:
+    """Names of the component files in a folder; a process looks once, for a network asks dozens of times."""
+    return [path.stem for path in folder.glob("[a-z]*.py")]
 
 
 def component_modules(model: Any) -> Iterator[str]:
