@@ -106,7 +106,7 @@ def measured_of(spec: RunSpec, baseline: RunSpec) -> dict[str, Any]:
             "state_bytes": 1024 * (context if grows else 4) * batch,
             "peak_memory_bytes": None,
             "rounds": 5,
-            "note": None,
+            "unavailable": None,
         }
         for context in (64, 256)
         for batch in (1, 8)
@@ -117,7 +117,7 @@ def measured_of(spec: RunSpec, baseline: RunSpec) -> dict[str, Any]:
                 "token_seconds": None,
                 "cached_speedup": None,
                 "state_bytes": None,
-                "note": "the network has no step",
+                "unavailable": "the network has no step",
             }
     return {
         "variant": spec.variant,

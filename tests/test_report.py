@@ -134,7 +134,7 @@ def test_the_page_says_what_was_found(laptop: tuple[Project, Catalog]) -> None:
     gpt2, matmul_free, _ = comparison["variants"]
     assert f"gpt2 ends at {gpt2['mean']:.3f} bits per byte" in text
     assert f"matmul_free is worse by {matmul_free['difference']['mean']:.3f} bits per byte" in text
-    assert "no evidence that selection_transformer differs from gpt2" in text
+    assert "selection_transformer is equivalent to gpt2: the paired difference, " in text
     assert "below the trigram floor of 3.060" in text
     assert "No conclusion." not in text
     assert "nnn-bench run laptop matmul_free" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nnn_bench.config.catalog import Catalog
-from nnn_bench.config.expansion import study_specs
+from nnn_bench.config.expansion import audit_key, study_specs
 from nnn_bench.config.paths import Project
 from nnn_bench.report.build import write_report
 from nnn_bench.report.headline import TERMINAL_HEADERS, headline_lines
@@ -89,7 +89,9 @@ def test_quarantined_rows_come_last_in_every_headline(crowded: Project) -> None:
 def test_what_is_quarantined_is_shown_and_compared_with_nothing(crowded: Project) -> None:
     held = NAMES[4]
     rows = {row["variant"]: row for row in _csv(crowded, "differences")}
-    assert {value for key, value in rows[held].items() if key not in ("study", "variant", "baseline")} == {""}
+    said = {"study", "variant", "baseline", "verdict", "reason", "margin", "noise_floor"}
+    assert {value for key, value in rows[held].items() if key not in said} == {""}
+    assert rows[held]["verdict"] == "quarantined" and rows[held]["reason"].startswith("failed the audit: future_tokens")
     assert all(rows[name]["difference"] for name in NAMES[1:] if name != held)
     assert held not in " ".join(_words(crowded, "language-differences"))
     assert set(NAMES[1:]) - {held} <= set(_words(crowded, "language-differences"))
@@ -130,7 +132,7 @@ def test_the_table_of_audits_is_what_the_audits_say(crowded: Project) -> None:
     rows = _csv(crowded, "audits")
     for name, spec in study_specs(catalog, "laptop", "language").items():
         for gate in AUDITS:
-            audit = json.loads((crowded.results / "audits" / f"{spec.key}.{gate}.json").read_text())
+            audit = json.loads((crowded.results / "audits" / f"{audit_key(spec, gate)}.{gate}.json").read_text())
             shown = [row for row in rows if (row["variant"], row["gate"]) == (name, gate)]
             said = {"true": True, "false": False, "": None}
             assert [(r["test"], said[r["passed"]], r["saw"]) for r in shown] == [
@@ -204,7 +206,10 @@ def test_a_quarantined_baseline_is_said_first_and_nothing_is_called_better(tmp_p
     )
     assert text.index("Nothing may be concluded") < text.index("gpt2 ends at")
     assert not re.search(r"is (better|worse) by", text)
-    assert text.count("no conclusion") == 2
+    assert text.count("no evidence") == 2
+    verdicts = {row["variant"]: (row["verdict"], row["reason"]) for row in _csv(project, "differences")}
+    held = ("no evidence", "the baseline gpt2 is quarantined")
+    assert verdicts == {"matmul_free": held, "selection_transformer": held}
 
 
 def test_a_study_with_everything_in_quarantine_is_still_a_page(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from nnn_bench.report.shown import Cell, Shown
 
 COLUMNS = ["variant", "context", "batch", "prefill_milliseconds", "milliseconds_per_token"]
 COLUMNS += ["recomputed_milliseconds_per_token", "cached_speedup", "state_bytes", "peak_memory_bytes"]
-COLUMNS += ["roofline_share_prefill", "roofline_share_token", "note"]
+COLUMNS += ["roofline_share_prefill", "roofline_share_token", "unavailable"]
 
 Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ def inference_rows(study: StudyView) -> list[list[Cell]]:
             sizes = [row[name] for name in ("cached_speedup", "state_bytes", "peak_memory_bytes")]
             share = _share(variant, row)
             places = [variant.name, row["context"], row["batch"]]
-            rows.append([*places, *times, *sizes, share["prefill"], share["token"], row["note"]])
+            rows.append([*places, *times, *sizes, share["prefill"], share["token"], row["unavailable"]])
     return rows
 
 
@@ -113,7 +113,7 @@ def _cells(variant: VariantView, rows: list[Row]) -> list[str]:
     share = _share(variant, first)["token"]
     peak = max((row["peak_memory_bytes"] for row in rows if row["peak_memory_bytes"] is not None), default=None)
     sizes = [whole(first["state_bytes"]), memory(peak)]
-    return [prefill, *tokens, again, gain, NONE if share is None else percent(share, 1), *sizes, first["note"] or ""]
+    return [prefill, *tokens, again, gain, NONE if share is None else percent(share, 1), *sizes, first["unavailable"] or ""]
 
 
 def _share(variant: VariantView, row: Row) -> dict[str, float | None]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from nnn_bench.report.collect import StudyView, VariantView
-from nnn_bench.report.numbers import fixed, interval, memory
+from nnn_bench.report.numbers import fixed, interval, memory, percent
 from nnn_bench.report.shown import Cell, Shown
 
 COLUMNS = ["variant", "milliseconds_per_step", "lower_quartile", "upper_quartile", "ratio", "ratio_low", "ratio_high"]
 COLUMNS += ["microseconds_per_predicted_token", "peak_memory_bytes", "compile_seconds", "cores_busy_with_other_work"]
 _MUCH_OTHER_WORK = 0.1  # cores
+_COVERAGE = 0.95  # of an interval, where there are groups enough
 
 
 def training_rows(study: StudyView) -> list[list[Cell]]:
@@ -39,7 +40,7 @@ def training(study: StudyView) -> Shown | None:
         "ms per step",
         "quartiles, ms",
         f"times {study.baseline.name}’s",
-        "95 % interval",
+        f"{_coverage(study)} interval",
         "µs per predicted token",
         "peak memory, MiB",
         "compiling, s",
@@ -68,6 +69,12 @@ def step_seconds(study: StudyView, variant: VariantView) -> float | None:
     if variant.measured is None or study.baseline.measured is None:
         return None
     return float(_training(study.baseline)["step_seconds"] * _training(variant)["ratio"]["median"])
+
+
+def _coverage(study: StudyView) -> str:
+    """How surely the intervals of ratios hold the true one: 95 %, or less where there are too few groups for that."""
+    least = min((_training(variant)["ratio"]["coverage"] for variant in study.timed), default=_COVERAGE)
+    return percent(min(least, _COVERAGE), 0)
 
 
 def _training(variant: VariantView) -> dict[str, Any]:
