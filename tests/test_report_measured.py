@@ -1,14 +1,19 @@
 """Rates, speed, cards, budgets and frontiers in a report: the numbers are the files', and every part is told in words."""
 
+import copy
 import csv
 import io
+from dataclasses import replace
+from itertools import count
 
 import pytest
+import torch
 
 from nnn_bench.config.catalog import Catalog
 from nnn_bench.config.errors import UserError
 from nnn_bench.config.expansion import study_specs
 from nnn_bench.config.paths import Project
+from nnn_bench.config.schema import Measurement
 from nnn_bench.report.budgets import exclusions, families, tokens_ratio
 from nnn_bench.report.collect import StudyView, SuiteView, collect
 from nnn_bench.report.csv_tables import csv_tables
@@ -21,7 +26,12 @@ from nnn_bench.report.measurements import machine_note, training
 from nnn_bench.report.page import html_page, markdown_page
 from nnn_bench.report.shape import sources_rows
 from nnn_bench.report.tuning import ledgers, rates_note
+from nnn_bench.speed import card
+from nnn_bench.speed.lane import Phase
+from nnn_bench.speed.measurement import training_times
+from nnn_bench.speed.roofline import Roofline
 from nnn_bench.statistics.pareto import membership
+from tests.models import VOCABULARY, small
 from tests.synthetic_measured import BASE_SECONDS, make_budgets, measured_of, rates_of
 from tests.synthetic_runs import Synthetic
 from tests.test_report import HOSTILE, Page
@@ -80,7 +90,7 @@ def test_speed_is_what_was_measured(suite: SuiteView, tables: dict, made: tuple)
         assert int(row["peak_memory_bytes"]) == measured["peak_memory_bytes"]
     shown = training(_study(suite))
     assert shown is not None
-    assert shown.headers[:5] == ["variant", "ms per step", "quartiles, ms", "times gpt2’s", "95 % interval"]
+    assert shown.headers[:5] == ["variant", "ms per step", "quartiles, ms", "times gpt2’s", "95\u202f% interval"]
     assert "compiling, s" not in shown.headers  # nothing was compiled
     # selection takes 63 s where gpt2 takes 24
     assert [row[1:5] for row in shown.rows if row[0] == "selection_transformer"] == [
@@ -89,6 +99,37 @@ def test_speed_is_what_was_measured(suite: SuiteView, tables: dict, made: tuple)
     note = machine_note(_study(suite))
     assert note.startswith("Measured alone on the machine: Some Processor 9000 (AVX512, 2 cores, 2 threads)")
     assert "not quite alone" not in note
+
+
+def test_synthetic_files_have_the_fields_of_measured_ones(made: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = study_specs(made[1], "laptop", "language")["gpt2"]
+    synthetic = measured_of(spec, spec)
+    monkeypatch.setattr(card, "measure_roofline", lambda device: Roofline(1e9, 1e8, 1024, 1 << 26))
+    real = card.inference_card(small("gpt2"), VOCABULARY, Measurement(contexts=(8,), batches=(1,)), torch.device("cpu"))
+    assert set(synthetic["inference"]) == set(real)
+    assert set(synthetic["inference"]["rows"][0]) == set(real["rows"][0])
+    assert set(synthetic["inference"]["energy"]) <= set(real["energy"])
+    assert set(synthetic["inference"]["flops"]["64"]) <= set(real["flops"]["8"])
+    assert set(real["roofline_share"]) == {"8x1"}
+    ticks = count()
+    phase = [Phase(1.0, lambda: None)]
+    lane = training_times(phase, phase, Measurement(groups=1), lambda: None, lambda: None, lambda: float(next(ticks)))
+    beside = {"seconds_per_predicted_token", "compile_seconds", "peak_memory_bytes", "baseline_peak_memory_bytes"}
+    assert set(synthetic["training"]) - beside <= set(lane)
+    assert set(synthetic["training"]["ratio"]) == set(lane["ratio"])
+
+
+def test_an_interval_of_few_groups_says_how_sure_it_is(suite: SuiteView) -> None:
+    study = _study(suite)
+    few = [
+        replace(variant, measured=copy.deepcopy(variant.measured) if variant.is_baseline else variant.measured)
+        for variant in study.variants
+    ]
+    assert few[0].measured is not None
+    few[0].measured["training"]["ratio"]["coverage"] = 0.75
+    shown = training(replace(study, variants=few))
+    assert shown is not None
+    assert shown.headers[4] == "75\u202f% interval"
 
 
 def test_a_card_says_what_has_no_time_and_why(suite: SuiteView) -> None:

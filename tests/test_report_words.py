@@ -301,3 +301,11 @@ def test_everything_can_be_read_in_light_in_dark_and_on_paper(palette: dict[str,
     assert _contrast(palette["warn"], palette["warn-soft"]) >= 4.5
     for place in range(7):
         assert _contrast(palette[f"variant-{place}"], palette["card"]) >= 3, place
+
+
+def test_what_is_unseen_in_a_table_widens_no_page() -> None:
+    """Placed against the page, a hidden word far right in a wide table would make a phone scroll sideways."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    rules = dict(re.findall(r"^(\.\w+) \{([^}]*)\}", style, flags=re.MULTILINE))
+    assert "position: absolute" in rules[".unseen"]
+    assert "position: relative" in rules[".scroll"] and "overflow-x: auto" in rules[".scroll"]

@@ -113,7 +113,15 @@ def _cells(variant: VariantView, rows: list[Row]) -> list[str]:
     share = _share(variant, first)["token"]
     peak = max((row["peak_memory_bytes"] for row in rows if row["peak_memory_bytes"] is not None), default=None)
     sizes = [whole(first["state_bytes"]), memory(peak)]
-    return [prefill, *tokens, again, gain, NONE if share is None else percent(share, 1), *sizes, first["unavailable"] or ""]
+    return [
+        prefill,
+        *tokens,
+        again,
+        gain,
+        NONE if share is None else percent(share, 1),
+        *sizes,
+        first["unavailable"] or "",
+    ]
 
 
 def _share(variant: VariantView, row: Row) -> dict[str, float | None]:
