@@ -240,6 +240,8 @@ def test_test_data_are_scored_once_after_the_rate_is_chosen(searched, monkeypatc
         assert result["test"] is None and result["samples"] == []
         assert result["validation"]["loss"] == trial["loss"]
         assert result["receipt"]["learning_rate"] == pytest.approx(0.016 * trial["factor"])
+        config = json.loads((folder / "config.json").read_text())
+        assert config["training"]["schedule"]["warmup"] * config["steps"] == pytest.approx(0.05 * made.steps)
 
 
 def test_all_budgets_train_at_the_rate_of_one_search(searched):

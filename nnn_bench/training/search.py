@@ -20,6 +20,7 @@ from nnn_bench.training.job import make_plan, run_configuration
 from nnn_bench.training.trainer import train_run
 
 FIRST_SEED = 1_000_000  # above any suite's
+_LONGEST_WARMUP = 0.5  # share of a trial
 
 
 def train_trials(
@@ -60,11 +61,14 @@ def _trial(
 def _configuration(spec: RunSpec, search: Search, made: Plan, factor: float, seed: int) -> RunConfiguration:
     steps = math.ceil(made.steps * search.settings.share)
     scale = spec.scale.model_copy(update={"evaluations": 1})
+    warmup = min(_LONGEST_WARMUP, spec.training.schedule.warmup / search.settings.share)
+    schedule = spec.training.schedule.model_copy(update={"warmup": warmup})
+    training = spec.training.model_copy(update={"schedule": schedule})
     rate = made.learning_rate * factor
     receipt = {**made.receipt, "steps": steps, "tokens": steps * scale.batch * scale.context, "learning_rate": rate}
     short = made.model_copy(update={"learning_rate": rate, "steps": steps, "receipt": receipt})
     return run_configuration(spec, short, seed).model_copy(
-        update={"run_key": f"{spec.key}/x{factor:g}/s{seed}", "purpose": "trial", "scale": scale}
+        update={"run_key": f"{spec.key}/x{factor:g}/s{seed}", "purpose": "trial", "scale": scale, "training": training}
     )
 
 
