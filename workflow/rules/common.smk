@@ -156,6 +156,11 @@ def audit_hash(tree):
     return closure_hash("nnn_bench.training.gates", *component_modules(tree))
 
 
+def search_hash(tree):
+    """All that a trial of a model tree's learning rate executes."""
+    return closure_hash("nnn_bench.training.search", *component_modules(tree))
+
+
 def measuring_hash(*trees):
     """All that measuring a model tree beside another executes."""
     return closure_hash("nnn_bench.speed.measurement", *(name for tree in trees for name in component_modules(tree)))

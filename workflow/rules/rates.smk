@@ -9,7 +9,7 @@ rule trials:
         "results/trials/{spec}.json",
     params:
         place=lambda wc: " ".join(SEARCHED[wc.spec]),
-        source=lambda wc: run_hash(SPECS[SEARCHED[wc.spec]].model_tree),
+        source=lambda wc: search_hash(SPECS[SEARCHED[wc.spec]].model_tree),
         machine=MACHINE,
     threads: lambda wc: SPECS[SEARCHED[wc.spec]].threads
     resources:
@@ -27,7 +27,7 @@ rule rate:
         "results/rates/{spec}.json",
     params:
         place=lambda wc: " ".join(SEARCHED[wc.spec]),
-        source=closure_hash("nnn_bench.budget.rates"),
+        source=lambda wc: [closure_hash("nnn_bench.budget.rates"), search_hash(SPECS[SEARCHED[wc.spec]].model_tree)],
     threads: lambda wc: SPECS[SEARCHED[wc.spec]].threads
     resources:
         gpu=lambda wc: int(HAS_GPU and SPECS[SEARCHED[wc.spec]].device != "cpu"),
