@@ -35,6 +35,7 @@ SCRIPTS: dict[str, list[str]] = {
     "generation": [],
     "tokenizing": ["--megabytes", "150"],
     "speed_lane": [],
+    "iso_time": [],
     "cost_growth": [],
     "whole_runs": [],
 }

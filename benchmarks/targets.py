@@ -196,5 +196,14 @@ TARGETS = [
         0.02,
         "",
     ),
+    Target(
+        "equal time: farthest from the budget",
+        "iso_time",
+        ".*",
+        lambda row: abs(row["ratio"]["taken"]["median"] - 1),
+        "at most",
+        0.1,
+        "",
+    ),
     Target("speed lane twice: intervals overlap (1) or not (0)", "speed_lane", ".*", at("overlap"), "at least", 1, ""),
 ]

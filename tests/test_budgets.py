@@ -118,13 +118,13 @@ def test_every_variant_of_the_headline_study_meets_equal_flops_within_one_percen
         return meta_model(found.model, vocabulary=82, context=context, file="x")
 
     base = network(anchor)
-    steps = met(anchor, base, Measured(), None, "x").steps
+    steps = met(anchor, base, Measured(), None).steps
     amount = base.training_flops(steps * suite.language.batch * context, context).total
     for name, spec in specs.items():
         if name != "gpt2":
             under = replace(spec.declared, budget="flops", anchor=anchor)
             model = network(spec)
-            budget = met(under, model, Measured(), Spent(steps, amount), "x")
+            budget = met(under, model, Measured(), Spent(steps, amount))
             assert budget.spent == model.training_flops(budget.steps * suite.language.batch * context, context).total
             assert abs(budget.residual) <= 0.01, name
             for other in (budget.steps - 1, budget.steps + 1):
@@ -134,7 +134,7 @@ def test_every_variant_of_the_headline_study_meets_equal_flops_within_one_percen
 
 def test_a_budget_that_a_step_is_too_large_for_is_refused(project):
     edit(project, "suites/tiny.yaml", "tokens: 9600", "tokens: 960")
-    with pytest.raises(UserError, match=r"matmul_free\.yaml: model: one step of it takes .* raise language\.tokens"):
+    with pytest.raises(UserError, match=r"language\.tokens: one step of matmul_free takes .*; raise it"):
         make_plan(project, Catalog(project), study_specs(Catalog(project), "tiny", "tiny_flops")["matmul_free"])
 
 
@@ -148,7 +148,7 @@ def test_plan_says_what_is_fixed_and_what_will_be_measured(project, monkeypatch,
     assert lines["c"][3].split()[-4:-1] == ["?", "?", lines["c"][3].split()[-2]]
     assert "? is measured by the pipeline" in out
     measured = json.loads(typed(monkeypatch, capsys, "plan", "tiny", "--json")[1])
-    assert measured["tiny_time"]["matmul_free"]["to_measure"] == ["learning_rate", "steps"]
+    assert measured["tiny_time"]["matmul_free"]["to_measure"] == ["learning_rate", "steps", "tokens", "training_flops"]
     assert measured["tiny_flops"]["matmul_free"]["to_measure"] == ["learning_rate"]
     assert measured["tiny_flops"]["matmul_free"]["met"]["unit"] == "FLOPs"
 
@@ -257,6 +257,22 @@ def test_all_budgets_train_at_the_rate_of_one_search(searched):
     for study in specs:
         receipt = make_plan(searched, Catalog(searched), specs[study]["matmul_free"]).receipt
         assert (receipt["learning_rate"], receipt["trials"]) == (0.008, 4)
+
+
+def test_a_finished_run_is_told_of_trials_that_were_made_since(searched):
+    """They are no part of what decides its bits, so it is not trained again; a comparison wants them counted alike."""
+    spec = study_specs(Catalog(searched), "tiny", "tiny")["gpt2"]
+    first, ended = trials(3.0, 1.0, 2.0), []
+    for more, count in (([], 3), ([{"factor": 4.0, "loss": 5.0}], 4)):
+        write_json(searched.rates(spec.key), ledger("gpt2", 0.016, first, more))
+        made = make_plan(searched, Catalog(searched), spec)
+        run = run_configuration(spec, made.model_copy(update={"steps": 3}), seed=0)
+        folder = searched.run(run.run_key)
+        result = trainer.train_run(run, load(searched, "tiny", "characters"), folder, checkpoint_seconds=60)
+        assert result["receipt"]["trials"] == count
+        assert json.loads((folder / "result.json").read_text()) == result
+        ended.append(result["ended"])
+    assert ended[0] == ended[1]
 
 
 def test_an_optimizer_of_its_own_is_a_search_of_the_same_group(searched):

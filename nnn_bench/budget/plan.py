@@ -84,7 +84,7 @@ def plan(
             file=file,
             key="model",
         )
-    budget = met(spec, model, measured, anchor, file)
+    budget = met(spec, model, measured, anchor)
     tokens_per_step, steps = scale.batch * scale.context, budget.steps
     flops = model.training_flops(steps * tokens_per_step, scale.context)
     rate = spec.variant_config.learning_rate if measured.learning_rate is None else measured.learning_rate

@@ -58,7 +58,7 @@ class Budget:
         return {"unit": self.unit, "amount": self.amount, "spent": self.spent, "residual": self.residual}
 
 
-def met(spec: RunSpec, model: LanguageModel, measured: Measured, anchor: Spent | None, file: str) -> Budget:
+def met(spec: RunSpec, model: LanguageModel, measured: Measured, anchor: Spent | None) -> Budget:
     """The steps of `spec`, whose network on the meta device is `model`; `anchor` is None under the budget of tokens.
 
     Raises `UserError` where a step is too large a part of a budget of FLOPs or time to meet it within 1 %.
@@ -78,10 +78,9 @@ def met(spec: RunSpec, model: LanguageModel, measured: Measured, anchor: Spent |
         budget = _nearest("seconds", anchor.steps * measured.step_seconds, lambda steps: steps * step)
     if abs(budget.residual) > TOLERANCE:
         raise UserError(
-            f"one step of it takes {budget.spent / budget.steps / budget.amount:.1%} of the budget of {budget.amount:.3g} "
-            f"{budget.unit}, which it cannot meet within {TOLERANCE:.0%}; raise language.tokens of the suite",
-            file=file,
-            key="model",
+            f"one step of {spec.variant} takes {budget.spent / budget.steps / budget.amount:.1%} of the budget of "
+            f"{budget.amount:.3g} {budget.unit}, which it cannot meet within {TOLERANCE:.0%}; raise it",
+            key="language.tokens",
         )
     return budget
 

@@ -66,12 +66,14 @@ def _receipt(project: Project, catalog: Catalog, spec: RunSpec) -> dict[str, Any
     from nnn_bench.training.job import make_plan
     from nnn_bench.training.measured import NotMeasured
 
+    missing: list[str] = []
+    if spec.search and not project.rates(spec.searched.key).is_file():
+        missing, spec = ["learning_rate"], spec.unsearched
     try:
-        return {**make_plan(project, catalog, spec).receipt, "to_measure": []}
+        return {**make_plan(project, catalog, spec).receipt, "to_measure": missing}
     except NotMeasured:
-        missing = (["learning_rate"] if spec.search else []) + (["steps"] if spec.budget == "time" else [])
-        fixed = spec.declared if spec.budget != "flops" else spec.unsearched
-        return {**make_plan(project, catalog, fixed).receipt, "budget": spec.budget, "to_measure": missing}
+        told = {**make_plan(project, catalog, spec.searched).receipt, "budget": spec.budget, "met": None}
+        return {**told, "to_measure": [*missing, "steps", "tokens", "training_flops"]}
 
 
 def _row(name: str, receipt: dict[str, Any]) -> list[str]:
@@ -133,6 +135,8 @@ def rate(
 def _searching(catalog: Catalog, suite: str, study: str, variant: str) -> tuple[RunSpec, RateSearch]:
     """The spec whose trials are asked for, and the search they belong to."""
     spec = spec_of(catalog, suite, study, variant)
+    if spec.variant_config.knobs is None:
+        raise UserError(f"trees have no rate that a short run could tell; {variant!r} trains at the one it declares")
     if spec.search is None:
         raise UserError(
             f"suite {suite!r} searches for no rate of {variant!r}; add search: {{}}",

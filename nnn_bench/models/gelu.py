@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nnn_bench.models.selective_scan import exponential
+from nnn_bench.models.exponential import exponential
 
 _THREADS = 3  # of the library, from which on it is quicker than one thread of ours
 _ONE = np.float32(1)

@@ -25,8 +25,9 @@ def read_measured(project: Project, spec: RunSpec) -> Measured:
         told = _read(project, project.rates(spec.searched.key), f"nnn-bench run {spec.search.suite} rates")
         found |= {"learning_rate": told["chosen"]["learning_rate"], "trials": len(told["trials"])}
     if spec.budget == "time" and spec.anchor is not None:
-        told = _read(project, project.measured(measured_key(spec, spec.anchor)), "nnn-bench run SUITE speed")
-        base = _read(project, project.measured(measured_key(spec.anchor, spec.anchor)), "nnn-bench run SUITE speed")
+        command = f"nnn-bench run {spec.search.suite if spec.search else 'SUITE'} speed"
+        told = _read(project, project.measured(measured_key(spec, spec.anchor)), command)
+        base = _read(project, project.measured(measured_key(spec.anchor, spec.anchor)), command)
         found |= {
             "step_seconds": base["training"]["step_seconds"],
             "step_ratio": told["training"]["ratio"]["median"],

@@ -1,7 +1,7 @@
 """Trials of learning rates: short runs of a spec, scored on validation data, in folders of their own.
 
-A trial is trained by the same loop as a run and leaves the same files, so a killed search goes on where it was. It knows nothing
-of the test split. Its seeds are none of the suite's.
+A trial is trained by the same loop as a run and leaves the same files, so a killed search goes on where it was. It is never
+scored on the test split. Its seeds are none of the suite's.
 """
 
 from __future__ import annotations

@@ -56,11 +56,14 @@ def train_run(
     fingerprint = configuration.fingerprint(store.manifest.content, source, environment)
     directory = RunDirectory(path)
     with directory.locked():
+        told = configuration.model_dump(mode="json")
         done = directory.finished(fingerprint)
         if done is not None:
+            if done["receipt"] != told["receipt"]:  # the same run; what is known of how it was planned has changed
+                done = {**done, "receipt": told["receipt"]}
+                directory.write_result(done)
             return done
         run = _Run(configuration, store, directory, environment, fingerprint, checkpoint_seconds)
-        told = configuration.model_dump(mode="json")
         directory.begin({**told, "fingerprint": fingerprint, "environment": environment.facts()})
         with stop_signals() as stop:
             result = run.train(stop)

@@ -38,7 +38,8 @@ except UserError as error:
 TRAINED = {spec.key: place for place, spec in reversed(SPECS.items())}
 FRESH = {audit_key(spec, "untrained"): place for place, spec in reversed(SPECS.items())}
 SEARCHED = {spec.searched.key: place for place, spec in reversed(SPECS.items()) if spec.search}
-GROUPS = {key: [other for other, place in SEARCHED.items() if SPECS[place].group == SPECS[mine].group] for key, mine in SEARCHED.items()}
+_GROUP = {key: SPECS[place].group for key, place in SEARCHED.items()}
+GROUPS = {key: [other for other in _GROUP if _GROUP[other] == mine] for key, mine in _GROUP.items()}
 BASELINES = {(suite, study): SPECS[suite, study, CATALOG.study(study).baseline] for suite in SUITES for study in STUDIES[suite]}
 MEASURED = {
     measured_key(spec, BASELINES[place[:2]]): place
